@@ -1,0 +1,22 @@
+"""Ids: UUIDv7 (RFC 9562) from an instant and random bytes that the caller gives, so that core keeps no clock."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
+"""What an agent may choose as a job id: UUIDv7 by custom, any short plain word by tolerance."""
+
+
+def uuid7(at_ms: int, random: bytes) -> str:
+    """The UUIDv7 of ``at_ms`` (milliseconds since the epoch) and 10 random bytes, in canonical text."""
+    raw = bytearray(at_ms.to_bytes(6, "big") + random[:10])
+    raw[6] = (raw[6] & 0x0F) | 0x70
+    raw[8] = (raw[8] & 0x3F) | 0x80
+    return str(uuid.UUID(bytes=bytes(raw)))
+
+
+def is_job_id(text: str) -> bool:
+    """Whether an agent may use ``text`` as a job id."""
+    return JOB_ID.fullmatch(text) is not None
