@@ -99,7 +99,7 @@ def test_a_line_that_fits_is_kept_to_the_letter(line: str) -> None:
 
 def test_a_cut_line_says_how_much_is_missing() -> None:
     assert text.clean_line("x" * 100, 40) == "x" * 20 + " … [cut 80 bytes]"
-    assert text.clean_line("é" * 100, 50) == "é" * 14 + " … [cut 172 bytes]"
+    assert text.clean_line("é" * 100, 50) == "é" * 15 + " … [cut 170 bytes]"
 
 
 def test_escape_sequences_of_every_kind_are_stripped() -> None:
