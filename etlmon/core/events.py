@@ -59,7 +59,7 @@ class JobChange(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LogRun(msgspec.Struct, frozen=True, kw_only=True):
-    """Committed log lines of consecutive ``seq`` (``lines[i].seq == seq + i``), and the jobs they belong to, as of now."""
+    """Committed log lines of consecutive ``seq`` (``lines[i].seq == seq + i``), and their jobs as of now."""
 
     seq: int
     at: int

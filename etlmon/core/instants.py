@@ -34,7 +34,7 @@ def from_datetime(at: datetime) -> int:
 
 
 def parse_instant(text: str) -> int:
-    """An RFC 3339 timestamp (``Z`` or an offset; a bare date is its first UTC instant) → instant; ValueError otherwise."""
+    """An RFC 3339 timestamp (``Z`` or an offset; a bare date is its first UTC instant) → instant; else ValueError."""
     at = datetime.fromisoformat(text.strip())
     if at.tzinfo is None:
         if len(text.strip()) > 10:

@@ -180,7 +180,6 @@ class Job(Record, omit_defaults=True):
     reporter: str | None = None
     producer: str | None = None
     fencing_token: int | None = None
-    reported_at: int | None = None
 
     @property
     def is_final(self) -> bool:
@@ -349,9 +348,15 @@ def log_frame(line: LogLine) -> LogEntryFrame:
 
 
 def shown_metrics(job: Job, now: int) -> dict[str, Any]:
-    """The metrics of a view: the known keys, null when unknown, then the reporter's own."""
+    """The metrics of a view: the known keys (null when unknown, reckoned where two others do), then the job's own."""
     shown: dict[str, Any] = dict.fromkeys(METRIC_KEYS)
     shown.update(job.metrics)
+    done, failed = shown["recordsProcessed"], shown["recordsFailed"]
+    if done is not None:
+        if shown["recordsSuccessful"] is None:
+            shown["recordsSuccessful"] = max(0, done - (failed or 0))
+        if shown["errorRate"] is None and failed is not None:
+            shown["errorRate"] = round(failed / done, 6) if done else 0.0
     shown["executionTime"] = job.execution_ms(now)
     return shown
 
@@ -361,7 +366,9 @@ def shown_control(job: Job) -> ControlPendingView | None:
     pending = job.control_pending
     if pending is None:
         return None
-    return ControlPendingView(action=pending.action, by=pending.by, at=format_instant(pending.at), reason=pending.reason)
+    return ControlPendingView(
+        action=pending.action, by=pending.by, at=format_instant(pending.at), reason=pending.reason
+    )
 
 
 def view(job: Job, now: int, *, durable: bool = True, recent_logs: tuple[LogEntry, ...] = ()) -> JobView:
@@ -400,7 +407,9 @@ def view(job: Job, now: int, *, durable: bool = True, recent_logs: tuple[LogEntr
         timeout_ms=job.timeout_ms,
         remaining_ms=outlook.remaining_ms,
         estimated_completion=format_optional(outlook.eta_at),
-        estimate=Estimate(low=format_optional(outlook.low_at), high=format_optional(outlook.high_at), basis=outlook.basis),
+        estimate=Estimate(
+            low=format_optional(outlook.low_at), high=format_optional(outlook.high_at), basis=outlook.basis
+        ),
         health=job.health,
         metrics=shown_metrics(job, now),
         failure=job.failure,

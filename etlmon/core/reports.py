@@ -17,7 +17,15 @@ Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Instant = Annotated[datetime, Meta(tz=True)]
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True, tag_field="kind", omit_defaults=True):
+class Report(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    rename="camel",
+    forbid_unknown_fields=True,
+    tag_field="kind",
+    omit_defaults=True,
+):
     """What every report carries. ``at`` is when it happened by the agent's clock (None: when it is received)."""
 
     job_id: str
@@ -52,7 +60,7 @@ class Progress(Report, tag="progress"):
 
     progress_percent: float | None = None
     records_processed: Count | None = None
-    records_total: Count | None | UnsetType = UNSET
+    records_total: Count | UnsetType | None = UNSET
     current_step: str | None = None
     step_index: Count | None = None
     metrics: dict[str, Any] | None = None
