@@ -64,7 +64,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """The house's value type: frozen, keyword-only, camelCase outside."""
 
 
-class Failure(Record, omit_defaults=False):
+class Failure(Record, frozen=True, kw_only=True, omit_defaults=False):
     """Why a job failed."""
 
     kind: FailureKind = FailureKind.ERROR
@@ -79,7 +79,7 @@ class Failure(Record, omit_defaults=False):
     suggested_actions: tuple[str, ...] = ()
 
 
-class ControlPending(Record):
+class ControlPending(Record, frozen=True, kw_only=True):
     """A control that was asked for and is not yet obeyed."""
 
     action: str
@@ -89,7 +89,7 @@ class ControlPending(Record):
     command_id: str | None = None
 
 
-class StepTime(Record, omit_defaults=True):
+class StepTime(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One step of one job: when it began and ended (instants, ms) and what it counted."""
 
     name: str
@@ -99,7 +99,7 @@ class StepTime(Record, omit_defaults=True):
     metrics: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class Past(Record, omit_defaults=True):
+class Past(Record, frozen=True, kw_only=True, omit_defaults=True):
     """What finished runs of the same name looked like, taken once when the job starts.
 
     Durations in milliseconds, rates in records per second; ``runs`` is how many were looked at.
@@ -127,7 +127,7 @@ METRIC_KEYS = (
 """The metrics every view carries, null when unknown; a reporter may add its own beside them."""
 
 
-class Job(Record, omit_defaults=True):
+class Job(Record, frozen=True, kw_only=True, omit_defaults=True):
     """One execution, as stored. Instants are integer milliseconds UTC; absent fields are at their default.
 
     ``pace`` is percent points per second, smoothed over the last minute of progress (None until two reports).
@@ -197,7 +197,7 @@ class Job(Record, omit_defaults=True):
         return max(0, end - self.started_at - paused)
 
 
-class Estimate(Record):
+class Estimate(Record, frozen=True, kw_only=True):
     """When a running job will end: a band of timestamps, and what it was reckoned from."""
 
     low: str | None = None
@@ -205,7 +205,7 @@ class Estimate(Record):
     basis: str | None = None
 
 
-class ControlPendingView(Record):
+class ControlPendingView(Record, frozen=True, kw_only=True):
     """``ControlPending`` as shown."""
 
     action: str
@@ -214,7 +214,7 @@ class ControlPendingView(Record):
     reason: str | None
 
 
-class JobView(Record):
+class JobView(Record, frozen=True, kw_only=True):
     """A Job as interface.md shows it: every key present, timestamps as RFC 3339 text."""
 
     id: str
@@ -301,7 +301,7 @@ class LogLine(msgspec.Struct, frozen=True):
     attempt: int = 1
 
 
-class LogEntry(Record):
+class LogEntry(Record, frozen=True, kw_only=True):
     """A log line as interface.md shows it."""
 
     seq: int
@@ -316,7 +316,7 @@ class LogEntry(Record):
     attempt: int
 
 
-class LogEntryFrame(Record):
+class LogEntryFrame(Record, frozen=True, kw_only=True):
     """``LogEntry`` for encoding only: ``fields`` is spliced in as it is stored, without a decode."""
 
     seq: int

@@ -34,7 +34,7 @@ class Report(
     command_id: str | None = None
 
 
-class JobStarted(Report, tag="job_started"):
+class JobStarted(Report, frozen=True, kw_only=True, tag="job_started"):
     """The job began (or is known, with what is set). Sets the fields of Job that it names.
 
     ``attempt`` lets an agent of its own retries say which try this is; ``createdAt``-like fields are the server's.
@@ -55,7 +55,7 @@ class JobStarted(Report, tag="job_started"):
     config: dict[str, Any] | None = None
 
 
-class Progress(Report, tag="progress"):
+class Progress(Report, frozen=True, kw_only=True, tag="progress"):
     """How far it is, by percent (0–100) or by records; what is left out stays as it was."""
 
     progress_percent: float | None = None
@@ -66,7 +66,7 @@ class Progress(Report, tag="progress"):
     metrics: dict[str, Any] | None = None
 
 
-class StepStarted(Report, tag="step_started"):
+class StepStarted(Report, frozen=True, kw_only=True, tag="step_started"):
     """A named phase began."""
 
     step: str
@@ -74,7 +74,7 @@ class StepStarted(Report, tag="step_started"):
     metrics: dict[str, Any] | None = None
 
 
-class StepFinished(Report, tag="step_finished"):
+class StepFinished(Report, frozen=True, kw_only=True, tag="step_finished"):
     """A named phase ended."""
 
     step: str
@@ -82,13 +82,13 @@ class StepFinished(Report, tag="step_finished"):
     metrics: dict[str, Any] | None = None
 
 
-class MetricsReport(Report, tag="metrics"):
+class MetricsReport(Report, frozen=True, kw_only=True, tag="metrics"):
     """Measurements; what is given is merged into the job's metrics."""
 
     metrics: dict[str, Any]
 
 
-class Log(Report, tag="log"):
+class Log(Report, frozen=True, kw_only=True, tag="log"):
     """One line that the job emitted. ``fields`` stays undecoded JSON until someone reads it."""
 
     message: str
@@ -98,7 +98,7 @@ class Log(Report, tag="log"):
     fields: msgspec.Raw | None = None
 
 
-class Gap(Report, tag="gap"):
+class Gap(Report, frozen=True, kw_only=True, tag="gap"):
     """The agent gave up ``dropped`` log lines between two of its instants."""
 
     dropped: Count
@@ -106,38 +106,38 @@ class Gap(Report, tag="gap"):
     to: Instant | None = None
 
 
-class Heartbeat(Report, tag="heartbeat"):
+class Heartbeat(Report, frozen=True, kw_only=True, tag="heartbeat"):
     """The agent lives; it has nothing to say."""
 
 
-class Paused(Report, tag="paused"):
+class Paused(Report, frozen=True, kw_only=True, tag="paused"):
     """The job holds still now."""
 
 
-class Resumed(Report, tag="resumed"):
+class Resumed(Report, frozen=True, kw_only=True, tag="resumed"):
     """The job goes on."""
 
 
-class ControlRefused(Report, tag="control_refused"):
+class ControlRefused(Report, frozen=True, kw_only=True, tag="control_refused"):
     """The agent will not or cannot obey the command named."""
 
     reason: str | None = None
 
 
-class Completed(Report, tag="completed"):
+class Completed(Report, frozen=True, kw_only=True, tag="completed"):
     """All is done."""
 
     summary: dict[str, Any] | None = None
 
 
-class Failed(Report, tag="failed"):
+class Failed(Report, frozen=True, kw_only=True, tag="failed"):
     """It ended in failure."""
 
     failure: Failure
     summary: dict[str, Any] | None = None
 
 
-class Cancelled(Report, tag="cancelled"):
+class Cancelled(Report, frozen=True, kw_only=True, tag="cancelled"):
     """It stopped because it was asked to."""
 
     reason: str | None = None

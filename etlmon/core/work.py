@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from etlmon.core import reports as r
 from etlmon.core.events import Event, EventKind
 from etlmon.core.forecast import health, paced
-from etlmon.core.instants import from_datetime
+from etlmon.core.instants import format_instant, from_datetime
 from etlmon.core.job import METRIC_KEYS, Job, Status, StepTime
 from etlmon.core.text import clean_line, clean_name
 from etlmon.core.verdicts import MAX_TEXT_BYTES, Accepted, Context, Duplicate, Rejected, Verdict, event_of
@@ -129,7 +129,8 @@ def progress(job: Job, report: r.Progress, at: int) -> Verdict:
         if rate is not None and "processingRate" not in (report.metrics or {}):
             metrics["processingRate"] = rate
     percent = _percent(report, metrics, job.progress_percent)
-    moved = replace(job, metrics=metrics, progress_percent=percent, pace=paced(job, percent, at), progressed_at=at)
+    pace = None if percent is None else paced(job, percent, at)
+    moved = replace(job, metrics=metrics, progress_percent=percent, pace=pace, progressed_at=at)
     if report.current_step is not None:
         moved = _enter_step(moved, clean_name(report.current_step), report.step_index, at)
     elif report.step_index is not None:
@@ -153,7 +154,7 @@ def _percent(report: r.Progress, metrics: dict[str, Any], old: float | None) -> 
         return min(100.0, max(0.0, report.progress_percent))
     total, done = metrics.get("recordsTotal"), metrics.get("recordsProcessed")
     if total and done is not None and (report.records_processed is not None or report.records_total is not UNSET):
-        return min(100.0, max(0.0, done * 100 / total))
+        return min(100.0, max(0.0, float(done) * 100 / total))
     return old
 
 
@@ -209,24 +210,22 @@ def step_finish(job: Job, report: r.StepFinished, at: int) -> Verdict:
         place = len(times) - 1
     step = times[place]
     measured = _clean_metrics(report.metrics or {})
-    finished = replace(step, finished_at=step.finished_at or at, metrics=step.metrics | measured)
+    finished_at = step.finished_at or at
+    finished = replace(step, finished_at=finished_at, metrics=step.metrics | measured)
     if finished == step:
         return Duplicate()
-    times[place] = finished
+    if step.name == name:  # beyond MAX_STEPS a step has no times of its own: its event says all
+        times[place] = finished
     after = replace(entered, step_times=tuple(times))
-    detail = {
-        "step": name,
-        "stepIndex": step.index,
-        "durationMs": finished.finished_at - step.started_at,
-        "metrics": measured,
-    }  # type: ignore[operator]
+    duration_ms = finished_at - step.started_at if step.name == name else None
+    detail = {"step": name, "stepIndex": entered.step_index, "durationMs": duration_ms, "metrics": measured}
     return Accepted(job=after, events=(Event(kind=EventKind.STEP_FINISHED, job_id=job.id, at=at, detail=detail),))
 
 
 def gap(job: Job, report: r.Gap, at: int) -> Verdict:
     detail: dict[str, Any] = {
         "dropped": report.dropped,
-        "from": None if report.from_ is None else from_datetime(report.from_),
-        "to": None if report.to is None else from_datetime(report.to),
+        "from": None if report.from_ is None else format_instant(from_datetime(report.from_)),
+        "to": None if report.to is None else format_instant(from_datetime(report.to)),
     }
     return Accepted(job=job, events=(Event(kind=EventKind.GAP, job_id=job.id, at=at, detail=detail),))
