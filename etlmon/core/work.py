@@ -154,7 +154,8 @@ def _percent(report: r.Progress, metrics: dict[str, Any], old: float | None) -> 
         return min(100.0, max(0.0, report.progress_percent))
     total, done = metrics.get("recordsTotal"), metrics.get("recordsProcessed")
     if total and done is not None and (report.records_processed is not None or report.records_total is not UNSET):
-        return min(100.0, max(0.0, float(done) * 100 / total))
+        reached: float = done * 100 / total
+        return min(100.0, max(0.0, reached))
     return old
 
 
