@@ -141,7 +141,7 @@ class Frame(msgspec.Struct, frozen=True, kw_only=True, rename="camel", tag_field
     id: str | int | None = None
 
 
-class Auth(Frame, tag="auth"):
+class Auth(Frame, tag="auth", frozen=True):
     """The first frame of a client that could not set a header."""
 
     token: str
@@ -164,20 +164,20 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid_u
     since: str | None = None
 
 
-class Subscribe(Frame, tag="subscribe"):
+class Subscribe(Frame, tag="subscribe", frozen=True):
     """Follow something: by ``data``, or by the short form ``channel: "job:<id or owner>"``."""
 
     channel: str | None = None
     data: Wanted | None = None
 
 
-class Unsubscribe(Frame, tag="unsubscribe"):
+class Unsubscribe(Frame, tag="unsubscribe", frozen=True):
     """Stop following the subscription ``id`` (or the one made with ``channel``)."""
 
     channel: str | None = None
 
 
-class Ping(Frame, tag="ping"):
+class Ping(Frame, tag="ping", frozen=True):
     """Answered by ``pong``."""
 
     data: Any = None
