@@ -57,7 +57,7 @@ class _Band(msgspec.Struct, frozen=True):
 
 
 def forecast(job: Job, now: int) -> Forecast:
-    """What is left of ``job`` at ``now``: by the past of its name, shifted by its pace; by its pace alone; or unknown."""
+    """What is left of ``job`` at ``now``: by its name's past, shifted by its pace; by its pace alone; or unknown."""
     if job.status is not Status.RUNNING or job.started_at is None:
         return UNKNOWN
     try:
