@@ -17,12 +17,13 @@ from etlmon.core import reports as r
 from etlmon.core.errors import Fault, Invalid, Malformed
 from etlmon.core.ids import is_job_id
 from etlmon.core.instants import from_datetime
-from etlmon.core.text import nearest
+from etlmon.core.text import hint
 
 PRODUCER = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{7,63}")
 MAX_REPORTS = 20_000
 SKEW_TOLERANCE_MS = 2_000
 """A difference between ``sentAt`` and receipt below this is the network's, not the clock's."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _KIND_KEY = re.compile(rb'"kind"\s*:\s*"([^"\\]{1,64})"')
 
 
@@ -90,9 +91,10 @@ def _wrong_envelope(fault: msgspec.ValidationError) -> Malformed | Invalid:
     text = str(fault)
     unknown = re.search(r"unknown field `([^`]*)`", text)
     if unknown is not None:
-        near = nearest(unknown[1], ("reports", "producer", "seq", "sentAt", "now"))
-        hint = f"; did you mean {near}?" if near else ""
-        return Invalid(f"The batch has an unknown key {unknown[1]!r}{hint}", errors=(Fault(unknown[1], "unknown key"),))
+        near = hint(unknown[1], ("reports", "producer", "seq", "sentAt", "now"))
+        return Invalid(
+            f"The batch has an unknown key {unknown[1]!r}{near}.", errors=(Fault(unknown[1], "unknown key"),)
+        )
     return Invalid(f"The batch is not as it should be: {text}.")
 
 
@@ -101,7 +103,7 @@ def _repaired(body: bytes) -> Envelope:
     try:
         loose = json.loads(body.decode("utf-8", "replace"))
         text = json.dumps(loose, ensure_ascii=False, allow_nan=False)
-        return _envelope.decode(text.encode("utf-8", "surrogatepass").decode("utf-8", "replace").encode())
+        return _envelope.decode(_SURROGATE.sub("\ufffd", text))
     except msgspec.ValidationError as fault:
         raise _wrong_envelope(fault) from None
     except (ValueError, RecursionError):
@@ -186,10 +188,8 @@ def _why(raw: bytes, fault: str) -> str:
     found = _KIND_KEY.search(raw)
     cls = None if found is None else r.KINDS.get(found[1].decode("utf-8", "replace"))
     if unknown is not None and cls is not None:
-        near = nearest(unknown[1], cls.__struct_encode_fields__)
-        return f"unknown key {unknown[1]!r}" + (f"; did you mean {near}?" if near else "")
+        return f"unknown key {unknown[1]!r}{hint(unknown[1], cls.__struct_encode_fields__)}"
     if cls is None:
         word = "" if found is None else found[1].decode("utf-8", "replace")
-        near = nearest(word, tuple(r.KINDS))
-        return f"unknown kind {word!r}" + (f"; did you mean {near}?" if near else f": use one of {', '.join(r.KINDS)}")
+        return f"unknown kind {word!r}" + (hint(word, r.KINDS) or f": use one of {', '.join(r.KINDS)}")
     return fault
