@@ -162,7 +162,7 @@ def _parse_each(raw: bytes) -> tuple[list[tuple[int, r.AnyReport]], list[r.Refus
 def parse_report(raw: bytes) -> r.AnyReport | str:
     """One report, or the sentence that says what is wrong with it."""
     try:
-        report = _one_report.decode(raw)
+        report: r.AnyReport = _one_report.decode(raw)
     except msgspec.ValidationError as fault:
         lowered = _with_kind_lowered(raw)
         if lowered is not None:
