@@ -39,7 +39,7 @@ def wait_until(holds: Callable[[], Any], what: str, deadline_s: float = DEADLINE
 
 
 class ServerProcess:
-    """``etlmon server`` over a data directory. ``kill`` is SIGKILL, ``stop`` SIGTERM; both may be followed by ``start``."""
+    """``etlmon server`` over a data directory; after ``kill`` (SIGKILL) or ``stop`` (SIGTERM) it may be started again."""
 
     def __init__(self, data_dir: Path, *, args: tuple[str, ...] = ()) -> None:
         self.data_dir = data_dir
