@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, assert_never
 
 from etlmon.core.filter_grammar import parse
@@ -168,6 +168,8 @@ def _whole(values: tuple[Value, ...]) -> Callable[[str], bool]:
     globs = tuple(value for value in values if isinstance(value, Glob) and len(value.pieces) > 1)
     if not globs:
         return literals.__contains__
+    if len(globs) == 1 and not literals:
+        return partial(fits, globs[0])
     return lambda folded: folded in literals or any(fits(glob, folded) for glob in globs)
 
 
