@@ -1,6 +1,6 @@
 """Load flights from a CSV into SQLite: check each row, clean it, keep the bad ones beside. Uses nothing but the SDK.
 
-    python -m etlmon.demo.programs.load_flights SOURCE.csv[.gz] TARGET.db [--name NAME] [--rows-per-second N]
+python -m etlmon.demo.programs.load_flights SOURCE.csv[.gz] TARGET.db [--name NAME] [--rows-per-second N]
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ def clean(row: dict[str, str]) -> tuple[object, ...]:
         text = (row.get(column) or "").strip()
         if text in {"", "NA"}:
             if column not in OPTIONAL:
-                raise BadRowError(f"{column} is missing" + (" (the flight was cancelled)" if column == "dep_time" else ""))
+                raise BadRowError(
+                    f"{column} is missing" + (" (the flight was cancelled)" if column == "dep_time" else "")
+                )
             values.append(None)
         elif column in TEXT:
             values.append(text)
@@ -71,7 +73,9 @@ def load(job: etlmon.Job, source: Path, target: Path, rows_per_second: float) ->
     rows = csv.DictReader(open_text(source))
     missing = [column for column in COLUMNS if column not in (rows.fieldnames or ())]
     if missing:
-        raise ValueError(f"{source.name} has no column {', '.join(missing)}; it has {', '.join(rows.fieldnames or ['none'])}")
+        raise ValueError(
+            f"{source.name} has no column {', '.join(missing)}; it has {', '.join(rows.fieldnames or ['none'])}"
+        )
     part = target.with_suffix(".part")
     part.unlink(missing_ok=True)
     with sqlite3.connect(part) as db, open(target.with_suffix(".rejects.jsonl"), "w", encoding="utf-8") as rejects:
@@ -120,7 +124,9 @@ def main() -> int:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--name", default="flights_load")
-    parser.add_argument("--rows-per-second", type=float, default=0, help="hold back to this speed, so that it can be watched")
+    parser.add_argument(
+        "--rows-per-second", type=float, default=0, help="hold back to this speed, so that it can be watched"
+    )
     args = parser.parse_args()
     try:
         with etlmon.job(args.name, type="csv_load", owner="ana", tags={"env": "demo"}, steps=STEPS) as job:
