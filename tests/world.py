@@ -1,4 +1,4 @@
-"""The world that a test acts in: a real etlmon server in a process of its own, reports to send it, facts to wait for."""
+"""The world that a test acts in: a real etlmon server in its own process, reports to send it, facts to wait for."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def wait_until(holds: Callable[[], Any], what: str, deadline_s: float = DEADLINE
 
 
 class ServerProcess:
-    """``etlmon server`` over a data directory; after ``kill`` (SIGKILL) or ``stop`` (SIGTERM) it may be started again."""
+    """``etlmon server`` over a data directory; after ``kill`` (SIGKILL) or ``stop`` (SIGTERM) it may start again."""
 
     def __init__(self, data_dir: Path, *, args: tuple[str, ...] = ()) -> None:
         self.data_dir = data_dir

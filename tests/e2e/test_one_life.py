@@ -1,4 +1,4 @@
-"""One job's whole life over REST, as a reader of the code may follow it; and what a crash of the server may not change."""
+"""One job's whole life over REST, to be read as a story; and what a crash of the server may not change."""
 
 from __future__ import annotations
 
