@@ -168,7 +168,7 @@ class Guard:
             async with asyncio.timeout(route.deadline_s):
                 value = await route.handler(call)
         except TimeoutError:
-            detail = f"The answer was not ready within {route.deadline_s:g} s: narrow the request."
+            detail = "The answer was not ready in time: narrow the request, or try again."
             raise DeadlineExceeded(detail) from None
         if isinstance(value, web.StreamResponse):
             return value

@@ -17,7 +17,7 @@ from etlmon.core.access import Identity, Role
 from etlmon.core.errors import Malformed, NotAuthenticated
 
 if TYPE_CHECKING:
-    from etlmon.server.store.transaction import Token
+    from etlmon.server.store.tokens import Token
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 LETTERS = {Role.VIEWER: "v", Role.OPERATOR: "o", Role.ADMIN: "a", Role.REPORTER: "r"}
@@ -92,6 +92,11 @@ class Tokens:
     def used_at(self, token_id: str) -> int | None:
         """When the token was last presented since the server started."""
         return self._used_at.get(token_id)
+
+    def holds(self, text: str, role: Role) -> bool:
+        """Whether ``text`` is a live token of that role."""
+        token = self._by_hash.get(hash_token(text)) if is_token(text) else None
+        return token is not None and token.role is role and (token.expires_at is None or token.expires_at > self._now())
 
     def identify(self, authorization: str | None) -> Identity:
         """Who sent this Authorization header. Every refusal says the same, so that it tells nothing."""

@@ -8,6 +8,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from etlmon.server.limits import Limits
     from etlmon.server.metrics import Counters
     from etlmon.server.recorder import Recorder
-    from etlmon.server.store import Store
+    from etlmon.server.services.duty import Duty
+    from etlmon.server.services.resources import Resources
+    from etlmon.server.store.store import Store
     from etlmon.server.stream.hub import Hub
 
 logger = logging.getLogger(__name__)
@@ -61,8 +64,10 @@ class Context:
     counters: Counters
     now: Callable[[], int]
     started_at: int
-    url: str
-    services: dict[str, Any] = field(default_factory=dict)
+    data_dir: Path
+    config_file: Path | None
+    resources: Resources
+    duties: dict[str, Duty] = field(default_factory=dict)
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
 
 

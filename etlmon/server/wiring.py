@@ -1,0 +1,114 @@
+"""The parts of the server and how they are joined. Only ``main`` calls this."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from etlmon.core.config import Config
+from etlmon.core.events import Item
+from etlmon.host.clock import monotonic_s, now_ms
+from etlmon.server.api.routes import Context
+from etlmon.server.auth import Tokens
+from etlmon.server.follows import Follows
+from etlmon.server.limits import Limits
+from etlmon.server.metrics import Counters
+from etlmon.server.recorder import Recorder
+from etlmon.server.recorder import Settings as RecorderSettings
+from etlmon.server.services.duty import Duty, Service
+from etlmon.server.services.expiry import Expiry
+from etlmon.server.services.reaper import Reaper
+from etlmon.server.services.resources import Resources
+from etlmon.server.services.retention import Retention
+from etlmon.server.store.store import Store
+from etlmon.server.stream.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server is started with. ``origins`` says where each setting came from; ``tell`` is given the URL."""
+
+    config: Config
+    origins: dict[str, str]
+    config_file: Path | None
+    data_dir: Path
+    tell: Callable[[str], None]
+
+
+class Publisher:
+    """Told by the store of each commit, on the loop; passes it on in order. A listener's fault reaches no other."""
+
+    def __init__(self) -> None:
+        self.context: Context | None = None
+
+    def __call__(self, items: Sequence[Item], head: int) -> None:
+        """What was committed, and the head after it."""
+        context = self.context
+        if context is None:
+            return
+        for tell in (
+            lambda: context.recorder.observe(items),
+            lambda: context.hub.publish(items, head),
+            lambda: context.follows.publish(items),
+            lambda: context.counters.observe(items, now_ms()),
+        ):
+            try:
+                tell()
+            except Exception:
+                logger.exception("A listener failed on a commit", extra={"action": "publish", "head": head})
+
+
+async def open_store(config: Config, data_dir: Path, publisher: Publisher) -> Store:
+    """The store of the data directory."""
+    return await Store.open(data_dir, config.store, on_commit=publisher, now=now_ms)
+
+
+async def build_context(launch: Launch, store: Store, publisher: Publisher) -> Context:
+    """Everything that the handlers work with, joined; from here on commits are published."""
+    config = launch.config
+    hub = Hub(store, now_ms, config.monitoring.websocket)
+    tracking = config.monitoring.job_tracking
+    recorder = Recorder(
+        store,
+        hub,
+        now=now_ms,
+        settings=RecorderSettings(
+            lost_after_ms=tracking.lost_after, max_line_bytes=config.monitoring.logs.max_line_bytes
+        ),
+    )
+    tokens = Tokens(await store.tokens(), enabled=config.auth.enabled, now=now_ms)
+    context = Context(
+        config=config,
+        origins=launch.origins,
+        config_file=launch.config_file,
+        data_dir=launch.data_dir,
+        store=store,
+        recorder=recorder,
+        hub=hub,
+        tokens=tokens,
+        limits=Limits(per_token_s=100, burst=200, failures_per_minute=10, monotonic=monotonic_s),
+        follows=Follows(),
+        counters=Counters(),
+        resources=Resources(),
+        now=now_ms,
+        started_at=now_ms(),
+    )
+    publisher.context = context
+    await recorder.start()
+    return context
+
+
+def build_duties(context: Context) -> dict[str, Duty]:
+    """The background duties, by name; also shown by ``/api/system/health``."""
+    services: tuple[Service, ...] = (
+        Reaper(context.recorder, monotonic_s),
+        Retention(context.recorder),
+        Expiry(context.tokens, context.hub),
+        context.resources,
+    )
+    context.duties.update({service.name: Duty(service, now_ms) for service in services})
+    return context.duties
