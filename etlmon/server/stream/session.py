@@ -1,0 +1,474 @@
+"""One viewer's connection: what it says, what it is told of the conversation, and when it is cut.
+
+No queue and, while it keeps up, no task beyond the handler's own: what is on its way is in the transport.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from etlmon.core.access import Identity
+from etlmon.core.errors import EtlmonError, Invalid, Malformed, NotAuthenticated, TooManyRequests
+from etlmon.core.filters import Node
+from etlmon.core.protocol import (
+    MAX_SUBSCRIPTIONS,
+    PROTOCOL,
+    Auth,
+    ClientFrame,
+    CloseCode,
+    Cursor,
+    MessageType,
+    Ping,
+    Subscribe,
+    Unsubscribe,
+    Wanted,
+    parse_frame,
+)
+from etlmon.server.stream.catch_up import catch_up
+from etlmon.server.stream.messages import frames, message
+from etlmon.server.stream.selection import Selection, parse_selection
+from etlmon.server.stream.subscription import State, Subscription
+
+if TYPE_CHECKING:
+    from etlmon.server.stream.hub import Hub
+
+logger = logging.getLogger(__name__)
+
+MAIN = "main"
+"""The id of the subscription that the query string asks for."""
+MESSAGES_PER_S = 50.0
+MESSAGES_AT_ONCE = 200.0
+"""How fast a client may talk; beyond it is cut with ``CloseCode.TOO_MANY_MESSAGES``."""
+ABORT_AFTER_S = 2.0
+"""A closing transport would wait for ever to hand over its buffer (aiohttp: facts, realtime §3): then it is cut."""
+WRITE_HIGH = 64 * 1024
+WRITE_LOW = 16 * 1024
+NOTSENT_LOWAT = 32 * 1024
+"""With these a peer that never reads holds about 150 KB of ours, kernel included (facts, realtime §2.2)."""
+PING_FRAME = b"\x89\x00"
+DRAIN = b"drain"
+
+CODES: dict[type[EtlmonError], str] = {
+    Malformed: "malformed",
+    Invalid: "invalid",
+    NotAuthenticated: "not_authorised",
+    TooManyRequests: "too_many",
+}
+
+
+class SubscriptionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an operator is shown of one subscription. ``lag``: how many numbers of the journal it is behind."""
+
+    id: str
+    ch: int
+    state: str
+    lag: int
+    filters: dict[str, Any]
+
+
+class ConnectionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """What an operator is shown of one connection. ``dropped``: log lines and events that retention took before it."""
+
+    id: str
+    name: str | None
+    role: str | None
+    owner: str | None
+    address: str | None
+    since: int
+    batch: bool
+    state: str
+    lag: int
+    dropped: int
+    latency_ms: float | None
+    subscriptions: list[SubscriptionView]
+
+
+class Session:
+    """See the module. ``n_handed`` counts the bytes given to the transport, so that what the peer took can be told."""
+
+    __slots__ = (
+        "_allowance",
+        "_allowed_at",
+        "_beat_at",
+        "_closer",
+        "_closing",
+        "_heard_at",
+        "_next_id",
+        "_pinged_at",
+        "_pongs_due",
+        "_taken",
+        "_taken_at",
+        "_task",
+        "address",
+        "batch",
+        "behind",
+        "connected_at",
+        "hub",
+        "id",
+        "identity",
+        "latency_ms",
+        "n_dropped",
+        "n_handed",
+        "protocol",
+        "subscriptions",
+        "transport",
+        "ws",
+    )
+
+    def __init__(self, hub: Hub, ws: web.WebSocketResponse, request: web.Request, identity: Identity | None) -> None:
+        transport = request.transport
+        if transport is None:
+            raise ConnectionResetError("the peer left during the handshake")
+        self.hub = hub
+        self.ws = ws
+        self.identity = identity
+        self.protocol = request.protocol
+        self.transport = transport
+        self.address = request.remote
+        self.batch = request.query.get("batch", "") not in ("", "0", "false")
+        self.id = hub.clock.new_id()
+        self.connected_at = hub.clock.now_ms()
+        self.subscriptions: dict[str, Subscription] = {}
+        self.behind: dict[Subscription, None] = {}
+        self.latency_ms: float | None = None
+        self.n_dropped = 0
+        self.n_handed = 0
+        self._task: asyncio.Task[None] | None = None
+        self._closer: asyncio.Task[None] | None = None
+        self._closing = False
+        self._next_id = 1
+        now = hub.monotonic()
+        self._heard_at = self._taken_at = self._allowed_at = now
+        self._beat_at = now + hub.heartbeat_s
+        self._pinged_at: float | None = None
+        self._pongs_due = 0
+        self._taken = 0
+        self._allowance = MESSAGES_AT_ONCE
+        bound_buffers(transport)
+
+    # The conversation.
+
+    async def run(self, wanted: Wanted) -> None:
+        """Greet, serve and listen until either side leaves."""
+        identity = self.identity or await self._authenticate()
+        if identity is None:
+            return
+        self.identity = identity
+        await self._welcome(identity)
+        self._subscribe(wanted, MAIN, identity)
+        while not self._closing:
+            msg = await self.ws.receive()
+            self._heard_at = self.hub.monotonic()
+            if not self._allow(msg.type):
+                self.hub.stats.n_cut_talking += 1
+                self.cut(CloseCode.TOO_MANY_MESSAGES, "too many messages")
+                return
+            if msg.type is WSMsgType.TEXT:
+                await self._answer(msg.data, identity)
+            elif not await self._hear(msg.type, msg.data):
+                return
+
+    async def _hear(self, kind: WSMsgType, data: Any) -> bool:
+        """Answer one message that is no text; False when the conversation is over."""
+        if kind is WSMsgType.PING:
+            await self.ws.pong(data)
+        elif kind is WSMsgType.PONG:
+            if self._pinged_at is not None and not data:
+                self.latency_ms = round((self._heard_at - self._pinged_at) * 1000, 3)
+                self._pinged_at = None
+        elif kind is WSMsgType.BINARY:
+            await self._refuse(Malformed("Binary messages are not understood here: send JSON text."), None)
+        else:
+            return False
+        return True
+
+    async def _answer(self, text: str, identity: Identity) -> None:
+        request_id = None
+        try:
+            frame = parse_frame(text)
+            request_id = frame.id
+            await self._obey(frame, identity)
+        except EtlmonError as fault:
+            await self._refuse(fault, request_id)
+
+    async def _obey(self, frame: ClientFrame, identity: Identity) -> None:
+        if isinstance(frame, Ping):
+            await self.say(MessageType.PONG, {"requestId": frame.id, "cursor": self.hub.cursor().format()})
+        elif isinstance(frame, Subscribe):
+            self._subscribe(frame.data or Wanted(), self._name_of(frame), identity, channel=frame.channel)
+        elif isinstance(frame, Unsubscribe):
+            await self._unsubscribe(frame)
+        else:
+            raise Invalid("This connection is already authenticated.")
+
+    async def _refuse(self, fault: EtlmonError, request_id: str | int | None) -> None:
+        code = next((code for kind, code in CODES.items() if isinstance(fault, kind)), "refused")
+        errors = [{"path": each.path, "message": each.message} for each in fault.errors]
+        data = {"code": code, "message": fault.detail, "requestId": request_id, "errors": errors}
+        await self.say(MessageType.ERROR, data)
+
+    async def _authenticate(self) -> Identity | None:
+        """Wait for the auth frame; None, and the connection closed, when it did not come in time or was not good."""
+        try:
+            async with asyncio.timeout(self.hub.auth_deadline_s):
+                text = await self._first_text()
+        except TimeoutError:
+            text = None
+        if text is None:
+            self.cut(CloseCode.NO_AUTH_FRAME, "no auth frame")
+            return None
+        code = CloseCode.NO_AUTH_FRAME
+        try:
+            frame = parse_frame(text)
+            if not isinstance(frame, Auth):
+                raise NotAuthenticated('The first message must be {"type": "auth", "token": "…"}.')
+            code = CloseCode.NOT_AUTHORISED
+            return self.hub.authenticate(frame.token)
+        except EtlmonError as fault:
+            await self._refuse(fault, None)
+            self.cut(code, "not authorised")
+            return None
+
+    async def _first_text(self) -> str | None:
+        while True:
+            msg = await self.ws.receive()
+            if msg.type is WSMsgType.TEXT:
+                return str(msg.data)
+            if not await self._hear(msg.type, msg.data):
+                return None
+
+    async def _welcome(self, identity: Identity) -> None:
+        hub = self.hub
+        data = {
+            "connectionId": self.id,
+            "serverVersion": hub.version,
+            "protocol": PROTOCOL,
+            "epoch": hub.store.epoch,
+            "cursor": hub.cursor().format(),
+            "oldest": Cursor(hub.store.epoch, hub.store.oldest).format(),
+            "role": identity.role,
+            "heartbeatMs": round(hub.heartbeat_s * 1000),
+        }
+        await self.say(MessageType.WELCOME, data)
+
+    # Subscriptions.
+
+    def _subscribe(self, wanted: Wanted, name: str, identity: Identity, *, channel: str | None = None) -> None:
+        parsed = parse_selection(wanted, identity, self.hub.clock.now_ms(), channel=channel)
+        if parsed is not None:
+            self._follow(*parsed, name, wanted.since)
+
+    def _follow(self, selection: Selection, node: Node, name: str, since: str | None) -> None:
+        former = self.subscriptions.get(name)
+        if former is None and len(self.subscriptions) >= MAX_SUBSCRIPTIONS:
+            raise TooManyRequests(f"A connection may hold {MAX_SUBSCRIPTIONS} subscriptions: end one first.")
+        if former is not None:
+            self._end(former)
+        group = self.hub.groups.enter(selection, node, self.hub.head)
+        subscription = Subscription(self, name, group, since)
+        self.subscriptions[name] = subscription
+        self._catch_up(subscription)
+
+    async def _unsubscribe(self, frame: Unsubscribe) -> None:
+        name = str(frame.id if frame.id is not None else frame.channel)
+        subscription = self.subscriptions.get(name)
+        if subscription is None:
+            raise Invalid(f"There is no subscription {name[:80]!r} on this connection.")
+        self._end(subscription)
+        await self.say(MessageType.UNSUBSCRIBED, {"id": name}, ch=subscription.group.ch)
+
+    def _name_of(self, frame: Subscribe) -> str:
+        if frame.id is not None:
+            return str(frame.id)[:200]
+        if frame.channel is not None:
+            return frame.channel[:200]
+        self._next_id += 1
+        return f"s{self._next_id}"
+
+    def _end(self, subscription: Subscription) -> None:
+        subscription.group.part(subscription, self.hub.head)
+        subscription.state = State.ENDED
+        self.behind.pop(subscription, None)
+        del self.subscriptions[subscription.id]
+        self.hub.groups.leave(subscription.group)
+
+    def fall_behind(self, subscription: Subscription) -> None:
+        """The peer's buffer is full: the subscription has left its group and reads on by its cursor."""
+        subscription.state = State.LAGGING
+        if not self._closing:
+            self._catch_up(subscription)
+
+    def _catch_up(self, subscription: Subscription) -> None:
+        self.behind[subscription] = None
+        if self._task is None:
+            self._task = self.hub.spawn(self._caught_up(), f"catch-up {self.id}")
+
+    async def _caught_up(self) -> None:
+        try:
+            await catch_up(self)
+        except ConnectionError:
+            return  # the peer is gone: the handler ends too
+        except Exception:
+            logger.exception(
+                "A viewer could not be caught up", extra={"action": "catch_up_failed", "connection": self.id}
+            )
+            self.cut(CloseCode.RESTART, "could not be caught up")
+        finally:
+            self._task = None
+
+    # Sending.
+
+    async def say(self, kind: MessageType, data: Any, *, ch: int | None = None) -> None:
+        """Send a message of the conversation, and wait while the peer takes nothing."""
+        await self.hand([message(kind, self.hub.clock.now_ms(), data, ch=ch)])
+
+    def say_now(self, kind: MessageType, data: Any, *, ch: int | None = None) -> None:
+        """Send a message without waiting; only for a few small ones."""
+        self.write(frames((message(kind, self.hub.clock.now_ms(), data, ch=ch),), batch=self.batch))
+
+    async def hand(self, messages: list[bytes]) -> None:
+        """Send messages, and wait while the peer takes nothing. ConnectionError when it is gone."""
+        self.write(frames(messages, batch=self.batch))
+        if self.protocol.writing_paused or self.transport.is_closing():
+            await self.drained()
+
+    def write(self, data: bytes) -> None:
+        """Hand whole frames to the transport."""
+        if not self.transport.is_closing():
+            self.transport.write(data)
+            self.n_handed += len(data)
+
+    async def drained(self) -> None:
+        """Wait until the peer takes again; a ping carries the wait. ConnectionError when it is gone."""
+        self.n_handed += len(PING_FRAME) + len(DRAIN)
+        self._pongs_due += 1
+        await self.ws.ping(DRAIN)
+
+    # Watching.
+
+    def check(self, now: float) -> None:
+        """Called every second or so: cut a peer that is stalled or silent, beat for the others."""
+        if self._closing:
+            return
+        if self.protocol.writing_paused:
+            self._check_stalled(now)
+        elif self._pinged_at is not None and self._silent_since(self._pinged_at, now):
+            self.hub.stats.n_cut_silent += 1
+            self.cut(CloseCode.SILENT, "silent")
+        elif now >= self._beat_at:
+            self._beat(now)
+
+    def _silent_since(self, pinged_at: float, now: float) -> bool:
+        return self._heard_at < pinged_at and now - pinged_at >= self.hub.heartbeat_s / 2
+
+    def _check_stalled(self, now: float) -> None:
+        taken = self.n_handed - self.transport.get_write_buffer_size()
+        if taken != self._taken:
+            self._taken, self._taken_at, self._heard_at = taken, now, now
+            self._pinged_at = None
+        elif now - self._taken_at >= self.hub.stalled_s:
+            self.hub.stats.n_cut_slow += 1
+            self.cut(CloseCode.SLOW, "slow")
+
+    def _beat(self, now: float) -> None:
+        self._beat_at = now + self.hub.heartbeat_s
+        if self.identity is None:
+            return
+        self._pinged_at = now
+        self._pongs_due += 1
+        self.write(PING_FRAME)
+        positions = [
+            {"id": each.id, "ch": each.group.ch, "cursor": self._position(each), "state": each.state.value}
+            for each in self.subscriptions.values()
+        ]
+        self.say_now(MessageType.HEARTBEAT, {"cursor": self.hub.cursor().format(), "subscriptions": positions})
+
+    def _position(self, subscription: Subscription) -> str:
+        seq = subscription.cursor
+        if subscription.state is State.LIVE:
+            seq = subscription.group.passed(self.hub.head)
+        return Cursor(self.hub.store.epoch, seq).format()
+
+    def _allow(self, kind: WSMsgType) -> bool:
+        if kind is WSMsgType.PONG and self._pongs_due > 0:
+            self._pongs_due -= 1
+            return True
+        passed = self._heard_at - self._allowed_at
+        self._allowed_at = self._heard_at
+        self._allowance = min(MESSAGES_AT_ONCE, self._allowance + passed * MESSAGES_PER_S) - 1.0
+        return self._allowance >= 0.0
+
+    # The end.
+
+    def say_goodbye(self, reason: str, *, retry_after_ms: int) -> None:
+        """Announce a planned close."""
+        if not self.protocol.writing_paused:
+            self.say_now(MessageType.GOODBYE, {"reason": reason, "retryAfterMs": retry_after_ms})
+
+    def cut(self, code: CloseCode, reason: str) -> None:
+        """Close from our side, without waiting for a peer that may never read."""
+        if self._closing:
+            return
+        self.leave()
+        loop = asyncio.get_running_loop()
+        loop.call_later(ABORT_AFTER_S, self.transport.abort)
+        self._closer = self.hub.spawn(self._close(code, reason), f"close {self.id}")
+
+    async def _close(self, code: CloseCode, reason: str) -> None:
+        await self.ws.close(code=code, message=reason.encode(), drain=False)
+
+    async def closed(self) -> None:
+        """Wait for a close of ours to be told: the handler's own close must not come before it."""
+        if self._closer is not None:
+            await asyncio.wait({self._closer})
+
+    def leave(self) -> None:
+        """Take no further part: every subscription ends and the catch-up stops."""
+        self._closing = True
+        for subscription in list(self.subscriptions.values()):
+            self._end(subscription)
+        if self._task is not None:
+            self._task.cancel()
+
+    def view(self) -> ConnectionView:
+        """What an operator is shown."""
+        head, identity = self.hub.head, self.identity
+        subscriptions = [
+            SubscriptionView(
+                id=each.id,
+                ch=each.group.ch,
+                state=each.state.value,
+                lag=0 if each.state is not State.LAGGING else head - each.cursor,
+                filters=each.group.selection.describe(),
+            )
+            for each in self.subscriptions.values()
+        ]
+        return ConnectionView(
+            id=self.id,
+            name=identity.name if identity is not None else None,
+            role=identity.role.value if identity is not None else None,
+            owner=identity.owner if identity is not None else None,
+            address=self.address,
+            since=self.connected_at,
+            batch=self.batch,
+            state="lagging" if self.behind else "live",
+            lag=max((each.lag for each in subscriptions), default=0),
+            dropped=self.n_dropped,
+            latency_ms=self.latency_ms,
+            subscriptions=subscriptions,
+        )
+
+
+def bound_buffers(transport: asyncio.Transport) -> None:
+    """Bound what a peer that does not read can hold of ours."""
+    transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
+    sock = transport.get_extra_info("socket")
+    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
+    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+        sock.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)

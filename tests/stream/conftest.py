@@ -1,0 +1,238 @@
+"""A hub over a journal in memory, served by a real aiohttp server on loopback, and viewers that talk to it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from etlmon.core.access import Identity, Role
+from etlmon.core.errors import EtlmonError, NotAuthenticated
+from etlmon.core.events import Event, EventKind, Item, JobChange, LogRun, Notice
+from etlmon.core.job import Job, LogLine, Status
+from etlmon.host import clock
+from etlmon.server.stream.hub import Hub, Settings
+
+DEADLINE_S = 20.0
+EPOCH = "k3f9"
+START = {"name": "orders_nightly", "type": "csv_processing", "status": Status.RUNNING}
+
+
+class MemoryJournal:
+    """What the hub asks of a store, and the verbs of a reporter: each commits and tells the hub."""
+
+    def __init__(self) -> None:
+        self.epoch = EPOCH
+        self.head = 0
+        self.oldest = 0
+        self.items: list[Item] = []
+        self.jobs: dict[str, Job] = {}
+        self.n_reads = 0
+        self.told: Callable[[list[Item], int], None] = lambda items, head: None
+        self.before_active_jobs: Callable[[], None] = lambda: None
+
+    async def active_jobs(self) -> list[Job]:
+        await asyncio.sleep(0)
+        self.before_active_jobs()
+        return [job for job in self.jobs.values() if not job.is_final]
+
+    async def items_after(self, after: int, upto: int, limit: int, *, jobs: bool, logs: bool) -> tuple[list[Item], int]:
+        """As the store: events whole, of samples the newest of each job and without what was before."""
+        self.n_reads += 1
+        await asyncio.sleep(0)
+        found: list[Item] = []
+        for item in self.items:
+            last = item.last_seq if isinstance(item, LogRun) else item.seq
+            if last <= after or item.seq > upto:
+                continue
+            if isinstance(item, LogRun):
+                if logs:
+                    lines = [line for line in item.lines if line.seq > after]
+                    found.append(LogRun(seq=lines[0].seq, at=item.at, lines=lines, jobs=item.jobs))
+            elif isinstance(item, JobChange) and item.event is None:
+                if jobs and self.jobs[item.after.id].seq == item.seq:
+                    found.append(msgspec.structs.replace(item, before=None))
+            elif jobs or isinstance(item, Notice):
+                found.append(item)
+            if len(found) >= limit:
+                last = found[-1].last_seq if isinstance(found[-1], LogRun) else found[-1].seq
+                return found, last
+        return found, upto
+
+    def commit(self, *items: Item) -> None:
+        for item in items:
+            self.head = item.last_seq if isinstance(item, LogRun) else item.seq
+            if isinstance(item, JobChange):
+                self.jobs[item.after.id] = item.after
+        self.items += items
+        self.told(list(items), self.head)
+
+    def change(self, job_id: str, kind: EventKind | None = None, **fields: Any) -> JobChange:
+        """One change, not yet committed."""
+        before = self.jobs.get(job_id)
+        seq, at = self.head + 1, clock.now_ms()
+        if before is None:
+            after = Job(id=job_id, created_at=at, updated_at=at, started_at=at, seq=seq, **{**START, **fields})
+            kind = kind or EventKind.JOB_STARTED
+        else:
+            after = msgspec.structs.replace(before, seq=seq, updated_at=at, **fields)
+        event = Event(kind=kind, job_id=job_id, at=at) if kind is not None else None
+        return JobChange(seq=seq, at=at, before=before, after=after, event=event, received_at=at)
+
+    def start(self, job_id: str, **fields: Any) -> int:
+        self.commit(self.change(job_id, EventKind.JOB_STARTED, **fields))
+        return self.head
+
+    def progress(self, job_id: str, percent: float, **fields: Any) -> int:
+        self.commit(self.change(job_id, progress_percent=percent, **fields))
+        return self.head
+
+    def finish(self, job_id: str, status: Status = Status.COMPLETED, **fields: Any) -> int:
+        kind = EventKind(status.value)
+        fields.setdefault("summary", {"durationMs": 5})
+        self.commit(self.change(job_id, kind, status=status, finished_at=clock.now_ms(), **fields))
+        return self.head
+
+    def log(self, job_id: str, *messages: str, level: int = 20) -> int:
+        at, seq, job = clock.now_ms(), self.head + 1, self.jobs[job_id]
+        lines = [LogLine(seq + n, job_id, job.name, at, level, text) for n, text in enumerate(messages)]
+        self.commit(LogRun(seq=seq, at=at, lines=lines, jobs={job_id: job}))
+        return self.head
+
+    def notice(self, topic: str, kind: str, **data: Any) -> int:
+        self.commit(Notice(seq=self.head + 1, at=clock.now_ms(), topic=topic, type=kind, data=data))
+        return self.head
+
+
+class Viewer:
+    """A client of ``/ws`` that reads one message at a time, whatever the framing."""
+
+    def __init__(self, ws: aiohttp.ClientWebSocketResponse) -> None:
+        self.ws = ws
+        self._held: list[dict[str, Any]] = []
+        self.closed_with: int | None = None
+
+    async def next(self) -> dict[str, Any]:
+        """The next message; ConnectionError at the end."""
+        while not self._held:
+            msg = await self.ws.receive(timeout=DEADLINE_S)
+            if msg.type is not aiohttp.WSMsgType.TEXT:
+                self.closed_with = self.ws.close_code
+                raise ConnectionError(f"closed with {self.ws.close_code}")
+            decoded = msgspec.json.decode(msg.data)
+            self._held = decoded if isinstance(decoded, list) else [decoded]
+        return self._held.pop(0)
+
+    async def until(self, kind: str, **data: Any) -> list[dict[str, Any]]:
+        """All messages up to and with the first of ``kind`` whose data has these values."""
+        taken: list[dict[str, Any]] = []
+        while True:
+            taken.append(await self.next())
+            last = taken[-1]
+            if last["type"] == kind and all(last["data"].get(key) == value for key, value in data.items()):
+                return taken
+
+    async def live(self) -> list[dict[str, Any]]:
+        return await self.until("live")
+
+    async def say(self, **message: Any) -> None:
+        await self.ws.send_str(msgspec.json.encode(message).decode())
+
+    async def ping(self) -> list[dict[str, Any]]:
+        """All messages that came before the answer to a ping."""
+        await self.say(type="ping", id="p")
+        return (await self.until("pong"))[:-1]
+
+    async def end(self) -> int | None:
+        """Read to the end; the close code."""
+        while self.closed_with is None:
+            try:
+                await self.next()
+            except ConnectionError:
+                break
+        return self.closed_with
+
+
+class Stage:
+    """The journal, the hub and the server, and a door for viewers."""
+
+    def __init__(self, journal: MemoryJournal, hub: Hub, url: str, http: aiohttp.ClientSession) -> None:
+        self.journal = journal
+        self.hub = hub
+        self.url = url
+        self.http = http
+
+    async def connect(
+        self, query: str = "", *, role: str = "viewer", token_id: str | None = "t1", **kwargs: Any
+    ) -> Viewer:
+        headers = {"X-Role": role, "X-Token-Id": token_id} if token_id is not None else {}
+        url = f"{self.url}/ws" + (f"?{query}" if query else "")
+        return Viewer(await self.http.ws_connect(url, headers=headers, max_msg_size=0, **kwargs))
+
+    async def wait(self, true: Callable[[], bool]) -> None:
+        """Until the fact holds."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not true():
+                await asyncio.sleep(0.002)
+
+
+def identify(request: web.Request) -> Identity | None:
+    role = request.headers.get("X-Role")
+    return Identity(token_id=request.headers["X-Token-Id"], name="n", role=Role(role), owner="ana") if role else None
+
+
+def authenticate(token: str) -> Identity:
+    if token != "good":
+        raise NotAuthenticated("This token is not one of this server's.")
+    return Identity(token_id="t9", name="framed", role=Role.VIEWER)
+
+
+@pytest.fixture
+def journal() -> MemoryJournal:
+    return MemoryJournal()
+
+
+@pytest.fixture
+async def stage_with(journal: MemoryJournal) -> AsyncIterator[Callable[..., Awaitable[Stage]]]:
+    """Makes a stage with settings of the test's own."""
+    runners: list[tuple[web.AppRunner, Hub, aiohttp.ClientSession]] = []
+
+    async def make(**settings: Any) -> Stage:
+        hub = Hub(journal, clock, Settings(**settings), authenticate=authenticate, version="9.9")
+        journal.told = hub.publish
+
+        async def serve(request: web.Request) -> web.StreamResponse:
+            try:
+                return await hub.serve(request, identify(request))
+            except EtlmonError as fault:
+                return web.json_response({"detail": fault.detail}, status=fault.status)
+
+        app = web.Application()
+        app.router.add_get("/ws", serve)
+        runner = web.AppRunner(app, shutdown_timeout=1.0)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        runners.append((runner, hub, http))
+        port = runner.addresses[0][1]
+        return Stage(journal, hub, f"http://127.0.0.1:{port}", http)
+
+    yield make
+    for runner, hub, http in runners:
+        await http.close()
+        await hub.close("test over")
+        await runner.cleanup()
+        assert hub.stats.n_misplaced == 0
+        assert hub.n_connections == 0
+        assert len(hub.groups) == 0
+
+
+@pytest.fixture
+async def stage(stage_with: Callable[..., Awaitable[Stage]]) -> Stage:
+    return await stage_with()
