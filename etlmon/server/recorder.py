@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PRODUCER_MEMORY_MS = 3_600_000
 """How long a silent producer is remembered: far longer than any ``lost_after`` in use."""
+DAY_MS = 86_400_000
+SLICES_A_ROUND = 200
+"""Retention removes this many slices of rows at once, then lets a minute of other work pass."""
 OVERDUE_MS = 30_000
 """An agent enforces its own timeout; the server steps in this much later."""
 
@@ -42,6 +45,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     lost_after_ms: int = 90_000
     max_line_bytes: int = 16_000
     command_deadline_ms: int = 60_000
+    history_ms: int = 30 * DAY_MS
 
 
 class Recorder:
@@ -56,6 +60,7 @@ class Recorder:
         self._heard: dict[str, int] = {}
         self._watched: dict[str, Job] = {}
         self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._is_stopping = False
 
     async def start(self) -> None:
         """Learn which jobs are under way, so that silence can be noticed."""
@@ -183,7 +188,7 @@ class Recorder:
             tx.audit(at=now, actor=identity.actor, action=f"job.{action}", subject=job_id, detail={"reason": reason})
             return after
 
-        job = await self._store.write(op, reserve=True)
+        job: Job = await self._store.write(op, reserve=True)
         self._wake(job.producer)
         return job
 
@@ -213,7 +218,7 @@ class Recorder:
         waiting.add(woken)
         try:
             async with asyncio.timeout(wait_s) as limit:
-                while not (items := await self._open_commands(producer)):
+                while not (items := await self._open_commands(producer)) and not self._is_stopping:
                     self._heard[producer] = self._now()
                     await woken.wait()
                     woken.clear()
@@ -237,6 +242,7 @@ class Recorder:
 
     def stop_waiting(self) -> None:
         """Let every long poll answer now: the server is about to stop."""
+        self._is_stopping = True
         for events in list(self._waiting.values()):
             for event in events:
                 event.set()
@@ -291,6 +297,17 @@ class Recorder:
         horizon = now - max(PRODUCER_MEMORY_MS, 2 * self.settings.lost_after_ms)
         for key in [key for key, at in self._heard.items() if at < horizon and key not in self._watched]:
             del self._heard[key]
+
+    async def prune(self, now: int) -> int:
+        """Remove what is older than the configuration keeps, a slice at a time; how many rows and files went."""
+        before, removed = now - self.settings.history_ms, 0
+        for verb in ("prune_jobs", "prune_journal", "prune_rest"):
+            for _ in range(SLICES_A_ROUND):
+                n = await self._store.write(lambda tx, verb=verb: getattr(tx, verb)(before), reserve=True)
+                removed += n
+                if n == 0:
+                    break
+        return removed + await asyncio.to_thread(self._store.logs.prune, now)
 
     def clock_jumped(self, by_ms: int) -> None:
         """The wall clock moved against the monotonic one: silence is counted as if it had not."""
