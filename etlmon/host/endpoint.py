@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import msgspec
 
@@ -58,6 +58,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         return f"Endpoint({self.shown_url!r} from {self.origin}, token from {self.token_origin})"
 
 
+FileT = TypeVar("FileT", ServerFile, ClientFile)
+
+
 class _Found(msgspec.Struct, frozen=True):
     """A url or token, and the place that named it."""
 
@@ -93,8 +96,8 @@ def find_endpoint(
     """
     home = paths.data_dir(data_dir)
     chosen = _profile(profile, config, home)
-    given_url = _given(url, "--url", "ETLMON_URL") or (chosen and chosen.url)
-    given_token = _given_token(token, token_file) or (chosen and chosen.token)
+    given_url = _given(url, "--url", "ETLMON_URL") or (chosen.url if chosen else None)
+    given_token = _given_token(token, token_file) or (chosen.token if chosen else None)
     found_url, found_token = _found_here(home, given_url)
     address = given_url or found_url or _Found(DEFAULT_URL, "default")
     secret = given_token or found_token
@@ -248,7 +251,7 @@ def write_private(path: Path, content: bytes) -> None:
         raise
 
 
-def _read_json(path: Path, form: type[Any]) -> Any:
+def _read_json(path: Path, form: type[FileT]) -> FileT | None:
     try:
         with path.open("rb") as file:
             return msgspec.json.decode(file.read(MAX_FILE), type=form)
