@@ -178,7 +178,7 @@ class Stage:
         """Until the fact holds."""
         async with asyncio.timeout(DEADLINE_S):
             while not true():
-                await asyncio.sleep(0.002)
+                await asyncio.sleep(0.002)  # noqa: ASYNC110  # facts of many kinds; polled, with a deadline
 
 
 def identify(request: web.Request) -> Identity | None:
