@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -22,29 +22,29 @@ from etlmon.core.errors import (
 )
 from etlmon.server.api.bodies import check_media, inflate, parse_body, read_body
 from etlmon.server.api.params import parse_params, refuse_credentials
-from etlmon.server.api.problems import NotHere, from_aiohttp, problem
+from etlmon.server.api.problems import NotHere, from_aiohttp, problem, protect
 from etlmon.server.api.routes import Access, Call, Context, Route, json_response
 from etlmon.server.auth import NOBODY, single_header
 from etlmon.server.connection import GuardedConnection, address_of
+from etlmon.server.listening import WILDCARDS
 
 logger = logging.getLogger(__name__)
 
 CONTEXT = web.AppKey("context", Context)
-HEADERS = {
-    "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-    "Server": "etlmon",
-}
+IDENTITY: web.RequestKey[Identity | None] = web.RequestKey("identity", object)  # type: ignore[arg-type]
 FAILED = "The server failed to answer: its log tells why, by requestId."
 AiohttpHandler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def build_app(context: Context, routes: list[Route]) -> web.Application:
+def build_app(context: Context, routes: Sequence[Route]) -> web.Application:
     """The application over ``context`` that serves ``routes`` and their aliases (HEAD wherever GET is)."""
     guard = Guard(context)
-    app = web.Application(middlewares=[guard.middleware])
+
+    @web.middleware
+    async def door(request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+        return await guard.admit(request, handler)
+
+    app = web.Application(middlewares=[door])
     app[CONTEXT] = context
     for route in routes:
         answer = guard.bind(route)
@@ -58,9 +58,8 @@ def build_app(context: Context, routes: list[Route]) -> web.Application:
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
-    """The headers that every answer carries; an answer's own win."""
-    for name, value in HEADERS.items():
-        response.headers.setdefault(name, value)
+    """What every answer carries, also those that a handler began itself."""
+    protect(response)
 
 
 class Guard:
@@ -69,10 +68,9 @@ class Guard:
     def __init__(self, context: Context) -> None:
         self.context = context
         self._hosts = known_hosts(context)
-        self._any_address = is_wildcard(context.config.server.host)
+        self._any_address = context.config.server.host.strip("[]") in WILDCARDS
         self._origins = frozenset(o.rstrip("/").lower() for o in context.config.server.allowed_origins)
         self._routes: dict[AiohttpHandler, Route] = {}
-        self.middleware = web.middleware(self._admit)
 
     def bind(self, route: Route) -> AiohttpHandler:
         """aiohttp's handler for ``route``, remembered so that the guard knows what was asked for."""
@@ -83,12 +81,12 @@ class Guard:
         self._routes[answer] = route
         return answer
 
-    async def _admit(self, request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+    async def admit(self, request: web.Request, handler: AiohttpHandler) -> web.StreamResponse:
+        """Answer one request: by its route when it is let in, else by a problem."""
         connection = request.protocol
         if isinstance(connection, GuardedConnection):
             connection.request_began()
         request_id = os.urandom(6).hex()
-        request["id"] = request_id
         try:
             return await self._guarded(request, handler)
         except EtlmonError as fault:
@@ -117,7 +115,7 @@ class Guard:
                 self.context.limits.admit(identity.token_id, request.remote or "")
             if identity.role not in route.roles:
                 raise Forbidden(f"A {identity.role} token does not allow this: it needs {_either(route)}.")
-        request["identity"] = identity
+        request[IDENTITY] = identity
         return await handler(request)
 
     def _check_target(self, request: web.Request) -> None:
@@ -154,7 +152,7 @@ class Guard:
 
     async def _answer(self, request: web.Request, route: Route) -> web.StreamResponse:
         received_at = self.context.now()
-        identity: Identity | None = request["identity"]
+        identity = request[IDENTITY]
         call = Call(
             context=self.context,
             request=request,
@@ -222,11 +220,6 @@ def is_address(name: str) -> bool:
     return True
 
 
-def is_wildcard(host: str) -> bool:
-    """Whether ``host`` means every address of the machine."""
-    return host in ("", "0.0.0.0", "::", "*")  # noqa: S104  # compared, not bound
-
-
 def public_origin(context: Context) -> str:
     """The origin of ``server.public_url``; empty when it is not set."""
     parts = urlsplit(context.config.server.public_url or "")
@@ -236,7 +229,13 @@ def public_origin(context: Context) -> str:
 def known_hosts(context: Context) -> frozenset[str]:
     """The names that this server answers for."""
     server = context.config.server
-    names = {"localhost", "127.0.0.1", "::1", server.host.lower(), *(host_name(h) for h in server.allowed_hosts)}
+    names = {
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        server.host.lower().strip("[]"),
+        *(host_name(h) for h in server.allowed_hosts),
+    }
     if server.public_url:
         names.add((urlsplit(server.public_url).hostname or "").lower())
     return frozenset(names - {""})

@@ -24,7 +24,7 @@ class Buckets:
     def wait_s(self, key: str) -> float:
         """Seconds until ``key`` may go on; 0.0 when it may now. Takes nothing."""
         level = self._now(key)
-        return 0.0 if level >= 1.0 else (1.0 - level) / self.rate
+        return 0.0 if level >= 1.0 - 1e-6 else (1.0 - level) / self.rate
 
     def take(self, key: str) -> None:
         """Take one from the bucket of ``key``."""

@@ -9,30 +9,19 @@ import ssl
 from typing import TYPE_CHECKING
 
 from etlmon.core.errors import EtlmonError
-from etlmon.server.limits import is_loopback
 
 if TYPE_CHECKING:
-    from etlmon.core.config import Config, ServerConfig
+    from etlmon.core.config import Server
 
-WILDCARDS = frozenset({"", "0.0.0.0", "::", "*"})  # noqa: S104  # recognised, so that it can be refused without auth
-
-
-def check_binding(config: Config) -> None:
-    """Refuse to serve others without tokens."""
-    host = config.server.host
-    local = host == "localhost" or (host not in WILDCARDS and is_loopback(host))
-    if not local and not config.auth.enabled:
-        raise EtlmonError(
-            f"With auth.enabled = false anybody who reaches {host} could control jobs: "
-            "set server.host to 127.0.0.1, or auth.enabled to true."
-        )
+WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised in a URL, not bound
 
 
-def bind(server: ServerConfig) -> socket.socket:
+def bind(server: Server) -> socket.socket:
     """The bound socket, not yet listening: a taken port is known before anything else is done."""
-    host = "" if server.host in ("", "*") else server.host
     try:
-        found = socket.getaddrinfo(host or None, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(
+            server.host.strip("[]"), server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
     except socket.gaierror as fault:
         raise EtlmonError(f"server.host {server.host!r} is not an address of this machine: {fault.strerror}.") from None
     family, kind, protocol, _, address = found[0]
@@ -47,8 +36,8 @@ def bind(server: ServerConfig) -> socket.socket:
     return sock
 
 
-def _why(fault: OSError, server: ServerConfig) -> str:
-    place = f"port {server.port} of {server.host or 'this machine'}"
+def _why(fault: OSError, server: Server) -> str:
+    place = f"port {server.port} of {server.host}"
     match fault.errno:
         case errno.EADDRINUSE:
             return f"Something else already listens at {place}: stop it, or choose another port with --port."
@@ -59,7 +48,7 @@ def _why(fault: OSError, server: ServerConfig) -> str:
     return f"Cannot listen at {place}: {fault.strerror}."
 
 
-def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
+def tls_context(server: Server) -> ssl.SSLContext | None:
     """TLS by certificate and key; None when neither is set."""
     if not server.tls_cert and not server.tls_key:
         return None
@@ -74,7 +63,7 @@ def tls_context(server: ServerConfig) -> ssl.SSLContext | None:
     return context
 
 
-def url_of(server: ServerConfig, sock: socket.socket) -> str:
+def url_of(server: Server, sock: socket.socket) -> str:
     """The URL by which programs of this machine reach the bound socket."""
     scheme = "https" if server.tls_cert else "http"
     if server.public_url and scheme == "https":

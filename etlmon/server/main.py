@@ -17,7 +17,7 @@ from typing import Any
 from aiohttp import web
 
 from etlmon import __version__
-from etlmon.core.config import Config
+from etlmon.core.config import Config, check_config
 from etlmon.core.errors import EtlmonError
 from etlmon.host.endpoint import remove_server_file, write_server_file
 from etlmon.server.admin_token import keep_admin_token
@@ -25,13 +25,13 @@ from etlmon.server.api.routes import Context
 from etlmon.server.api.table import ROUTES
 from etlmon.server.app import build_app
 from etlmon.server.connection import Connections
-from etlmon.server.listening import bind, check_binding, raise_file_limit, tls_context, url_of
+from etlmon.server.listening import bind, raise_file_limit, tls_context, url_of
 from etlmon.server.wiring import Launch, Publisher, build_context, build_duties, open_store
 
 logger = logging.getLogger(__name__)
 
-GOODBYE_S = 2.0
-IN_FLIGHT_S = 2.5
+GOODBYE_S = 4.5
+IN_FLIGHT_S = 1.5
 """aiohttp waits up to twice this for handlers; with goodbye and the store's close it stays below 10 s."""
 SPARE_CONNECTIONS = 1024
 
@@ -85,7 +85,7 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 async def serve(launch: Launch) -> None:
     """One server's whole life."""
     config = launch.config
-    check_binding(config)
+    check_config(config)
     with StopSignal() as stop, bind(config.server) as sock:
         url = url_of(config.server, sock)
         publisher = Publisher()

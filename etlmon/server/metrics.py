@@ -7,6 +7,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -78,7 +79,6 @@ class Counters:
         self.finished: Counter[tuple[str, str]] = Counter()
         self.durations: dict[str, Histogram] = {}
         self.last_success_at: dict[str, int] = {}
-        self.update_delay = Histogram(DELAY_BUCKETS_S)
         self._ticks: deque[Tick] = deque(maxlen=WINDOW_S)
 
     def observe(self, items: Sequence[Item], now: int) -> None:
@@ -88,8 +88,6 @@ class Counters:
             if type(item) is JobChange:
                 self.n_reports += 1
                 tick.reports += 1
-                if item.received_at is not None:
-                    self.update_delay.observe(max(0, now - item.received_at) / 1000)
                 if item.after.is_final and (item.before is None or item.before.status != item.after.status):
                     tick.finished += 1
                     self._finish(item.after)
@@ -135,11 +133,13 @@ class Counters:
             self.last_success_at[name] = at
 
 
-class Gauges(msgspec.Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, kw_only=True)
+class Gauges:
     """What is true at the instant of a scrape."""
 
     jobs: dict[str, int]
     ws_connections: int
+    update_delay: Histogram
     queue_depth: int
     queue_oldest_s: float
     degraded: bool
@@ -199,12 +199,12 @@ class _Collector:
     def _of_traffic(self) -> Iterator[Metric]:
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
-        counters, delay = self.counters, self.counters.update_delay
+        counters, delay = self.counters, self.gauges.update_delay
         yield CounterMetricFamily("etlmon_reports", "Reports that changed a job.", value=counters.n_reports)
         yield CounterMetricFamily("etlmon_log_lines", "Log lines committed.", value=counters.n_lines)
         yield HistogramMetricFamily(
             "etlmon_update_delay_seconds",
-            "From the reading of a report to its publication.",
+            "From the reading of a report to the write to its viewers.",
             buckets=delay.cumulative(),
             sum_value=delay.total,
         )

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import msgspec
 
+from etlmon import __version__
 from etlmon.core.config import Config
 from etlmon.core.events import Item
+from etlmon.host import clock
 from etlmon.host.clock import monotonic_s, now_ms
 from etlmon.server.api.routes import Context
 from etlmon.server.auth import Tokens
@@ -25,6 +27,7 @@ from etlmon.server.services.resources import Resources
 from etlmon.server.services.retention import Retention
 from etlmon.server.store.store import Store
 from etlmon.server.stream.hub import Hub
+from etlmon.server.stream.hub import Settings as HubSettings
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +73,20 @@ async def open_store(config: Config, data_dir: Path, publisher: Publisher) -> St
 async def build_context(launch: Launch, store: Store, publisher: Publisher) -> Context:
     """Everything that the handlers work with, joined; from here on commits are published."""
     config = launch.config
-    hub = Hub(store, now_ms, config.monitoring.websocket)
+    websocket = config.monitoring.websocket
+    tokens = Tokens(await store.tokens(), enabled=config.auth.enabled, now=now_ms)
+    hub = Hub(
+        store,
+        clock,
+        HubSettings(
+            max_connections=websocket.max_connections,
+            heartbeat_ms=websocket.heartbeat_interval,
+            ring_size=websocket.message_queue_size,
+            sample_window_ms=config.monitoring.job_tracking.progress_update_interval,
+        ),
+        authenticate=tokens.identify_token,
+        version=__version__,
+    )
     tracking = config.monitoring.job_tracking
     recorder = Recorder(
         store,
@@ -80,7 +96,6 @@ async def build_context(launch: Launch, store: Store, publisher: Publisher) -> C
             lost_after_ms=tracking.lost_after, max_line_bytes=config.monitoring.logs.max_line_bytes
         ),
     )
-    tokens = Tokens(await store.tokens(), enabled=config.auth.enabled, now=now_ms)
     context = Context(
         config=config,
         origins=launch.origins,
@@ -90,10 +105,15 @@ async def build_context(launch: Launch, store: Store, publisher: Publisher) -> C
         recorder=recorder,
         hub=hub,
         tokens=tokens,
-        limits=Limits(per_token_s=100, burst=200, failures_per_minute=10, monotonic=monotonic_s),
+        limits=Limits(
+            per_token_s=config.auth.requests_per_second,
+            burst=config.auth.requests_burst,
+            failures_per_minute=config.auth.failures_per_minute,
+            monotonic=monotonic_s,
+        ),
         follows=Follows(),
         counters=Counters(),
-        resources=Resources(),
+        resources=Resources(launch.data_dir),
         now=now_ms,
         started_at=now_ms(),
     )

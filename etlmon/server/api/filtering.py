@@ -11,7 +11,7 @@ from etlmon.core.durations import parse_age_or_instant
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.filters import Node, any_of, both, negated, parse
 from etlmon.core.text import nearest
-from etlmon.server.store.queries import JobQuery
+from etlmon.server.store.pages import JobQuery
 
 SORTS = (
     "createdAt",

@@ -65,7 +65,8 @@ async def get_metrics(call: Call) -> web.Response:
     counts = await context.store.counts_by_status()
     gauges = Gauges(
         jobs={str(status): n for status, n in counts.items()},
-        ws_connections=len(context.hub.connections()),
+        ws_connections=context.hub.n_connections,
+        update_delay=context.hub.stats.update_delay,
         queue_depth=0,
         queue_oldest_s=0.0,
         degraded=context.store.degraded is not None,
@@ -88,7 +89,7 @@ async def get_system_health(call: Call) -> SystemHealth:
         process=sample.process,
         store=msgspec.to_builtins(await context.store.stats()),
         queue={"depth": 0, "oldestMs": None},
-        connections={"open": len(context.hub.connections()), "follows": len(context.follows)},
+        connections={"open": context.hub.n_connections, "follows": len(context.follows)},
         services={name: duty.state() for name, duty in context.duties.items()},
     )
 

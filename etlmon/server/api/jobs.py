@@ -29,7 +29,7 @@ from etlmon.core.job import (
 from etlmon.server.api.filtering import JobParams, Limit, job_query
 from etlmon.server.api.logs import log_entry
 from etlmon.server.api.routes import Call, Route
-from etlmon.server.store.queries import LogQuery
+from etlmon.server.store.logs.query import LogQuery
 
 RECENT_LOGS = 20
 

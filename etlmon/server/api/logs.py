@@ -16,7 +16,8 @@ from etlmon.core.instants import format_instant
 from etlmon.core.job import LEVEL_NAME, LogEntry, LogEntryFrame, LogLine, Record, log_frame, parse_level
 from etlmon.server.api.filtering import FilterParams, Limit, filter_node, instant_param
 from etlmon.server.api.routes import NDJSON, Call, Route, stream
-from etlmon.server.store.queries import JobQuery, LogQuery
+from etlmon.server.store.logs.query import LogQuery
+from etlmon.server.store.pages import JobQuery
 
 PAGE = 1000
 DEADLINE_S = 10.0
@@ -114,16 +115,6 @@ def log_query(params: LogParams, job_ids: frozenset[str] | None, now: int) -> Lo
     )
 
 
-def at_cursor(query: LogQuery, cursor: str | None) -> LogQuery:
-    """The query from a page's ``nextCursor`` on. A cursor is the ``seq`` of the last line that was looked at."""
-    if cursor is None:
-        return query
-    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 18):
-        raise Invalid("cursor: this is not a cursor of this list.", errors=(Fault("cursor", "not of this list"),))
-    seq = int(cursor)
-    return replace(query, before_seq=seq) if query.descending else replace(query, after_seq=seq)
-
-
 class Search:
     """One request's search: whose lines, and how they are read. ``job_id`` is None for all jobs' logs."""
 
@@ -134,6 +125,11 @@ class Search:
         self.store = call.context.store
         self.base = log_query(self.params, None if job_id is None else frozenset({job_id}), call.received_at)
         self.filter = All() if job_id is not None else _job_filter(self.params, call.received_at)
+
+    def resumed(self) -> LogQuery:
+        """The query, from the request's cursor on when it has one."""
+        cursor = self.params.cursor
+        return self.base if cursor is None else self.base.resumed(cursor)
 
     async def scoped(self, query: LogQuery) -> LogQuery:
         """The query narrowed to the jobs that the filters and the token allow now."""
@@ -166,7 +162,7 @@ class Search:
                 raise Invalid(f"tail: at most {PAGE} without stream=true.", errors=(Fault("tail", f"at most {PAGE}"),))
             lines = await self.tail(self.params.tail, self.store.head)
             return LogFramePage(items=[log_frame(line) for line in lines], next_cursor=None)
-        query = await self.scoped(at_cursor(self.base, self.params.cursor))
+        query = await self.scoped(self.resumed())
         page = await self.store.logs.read(query, self.store.head)
         return LogFramePage(items=[log_frame(line) for line in page.lines], next_cursor=page.next)
 
@@ -179,7 +175,7 @@ class Search:
             found += page.lines
             if page.next is None:
                 break
-            query = at_cursor(query, page.next)
+            query = query.resumed(page.next)
         return found[::-1]
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -188,7 +184,7 @@ class Search:
         if params.follow and params.order == "desc":
             raise Invalid("follow goes forward: leave order=desc away.", errors=(Fault("follow", "needs order=asc"),))
         with context.follows.open(self.job_id) as follow:  # before the first read: no commit falls between
-            query = at_cursor(self.base, params.cursor)
+            query = self.resumed()
             head = self.store.head
             if params.tail is not None:
                 yield _ndjson(await self.tail(params.tail, head))
@@ -220,7 +216,7 @@ class Search:
                 yield _ndjson(page.lines)
             if page.next is None:
                 return
-            query = at_cursor(query, page.next)
+            query = query.resumed(page.next)
 
     async def _has_ended(self) -> bool:
         """Whether nothing more is to be expected: the job is final (read before the lines are)."""

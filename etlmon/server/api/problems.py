@@ -13,6 +13,12 @@ from etlmon.core import errors
 from etlmon.core.errors import EtlmonError, Fault
 
 PROBLEM_JSON = "application/problem+json"
+HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -47,6 +53,13 @@ class Late(EtlmonError):
     title = "Request timeout"
 
 
+def protect(response: web.StreamResponse) -> None:
+    """Give an answer the headers that keep browsers from doing more with it than show it; its own win."""
+    for name, value in HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["Server"] = "etlmon"
+
+
 def problem(error: EtlmonError, request_id: str | None) -> web.Response:
     """The answer that tells of ``error``."""
     body: dict[str, Any] = msgspec.to_builtins(
@@ -65,6 +78,7 @@ def problem(error: EtlmonError, request_id: str | None) -> web.Response:
         response.headers["WWW-Authenticate"] = 'Bearer realm="etlmon"'
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    protect(response)
     return response
 
 

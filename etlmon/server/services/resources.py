@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -25,8 +26,9 @@ class Resources:
     name = "resources"
     interval_s = 5.0
 
-    def __init__(self) -> None:
-        self._sampler: ProcessSampler | None = None
+    def __init__(self, data_dir: Path) -> None:
+        self._data_dir = data_dir
+        self._sampler = ProcessSampler(os.getpid())
         self._newest: Sample | None = None
 
     async def run_once(self, now: int) -> int:
@@ -42,6 +44,5 @@ class Resources:
         return self._newest
 
     def _look(self, now: int) -> Sample:
-        if self._sampler is None:
-            self._sampler = ProcessSampler(os.getpid())
-        return Sample(now, msgspec.to_builtins(host_sample()), msgspec.to_builtins(self._sampler.sample()))
+        own = self._sampler.sample()
+        return Sample(now, msgspec.to_builtins(host_sample(self._data_dir)), msgspec.to_builtins(own) or {})
