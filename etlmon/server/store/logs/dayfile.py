@@ -1,0 +1,415 @@
+"""One day file: its schema, how it is made, opened and judged, and the statements that write to it.
+
+A block holds the lines of one append, all jobs together. A round turns a prefix of the blocks into chunks, one job
+each or several short ones, with their words indexed. A chunk counts only once its round's row is there, and the
+same transaction removes the blocks: so each line is in exactly one place at every commit.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from etlmon.core.errors import StoreRefused
+
+APPLICATION_ID = 0x65746C67
+VERSION = 1
+DAY_MS = 86_400_000
+NAME = re.compile(r"(\d{8})-(\d{1,6})\.db")
+"""The day and a number that grows within it: files sort by both in the order of their lines."""
+
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE block (
+    last_seq INTEGER PRIMARY KEY,        -- blocks never overlap: a place in seq order is one seek
+    first_seq INTEGER NOT NULL, append_seq INTEGER NOT NULL, n INTEGER NOT NULL, raw INTEGER NOT NULL,
+    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, grave INTEGER NOT NULL,
+    jobs BLOB NOT NULL,                  -- the keys of its jobs, 4 bytes each: skips the body of a block of others
+    data BLOB NOT NULL
+) STRICT;
+CREATE TABLE round (
+    last_seq INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL,
+    first_chunk INTEGER NOT NULL, last_chunk INTEGER NOT NULL, n INTEGER NOT NULL,
+    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, grave INTEGER NOT NULL
+) STRICT;
+CREATE TABLE chunk (                     -- without the body: a round's chunks are read by the hundred to be skipped
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    job INTEGER,                         -- the job's key; null when several jobs share the chunk
+    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
+    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, grave INTEGER NOT NULL
+) STRICT;
+CREATE TABLE body (chunk INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
+CREATE TABLE part (                      -- which chunks hold lines of a job
+    job INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (job, chunk)
+) STRICT, WITHOUT ROWID;
+CREATE VIRTUAL TABLE word USING fts5(text, content='', detail=none, columnsize=0, tokenize='ascii');
+INSERT INTO word (word, rank) VALUES ('automerge', 16);
+"""
+
+_FRAMES = 4 * 4096
+"""What a block adds to the write-ahead log beside its body: the pages above it and half a page of rest."""
+_PUT_BLOCK = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT_CHUNK = (
+    "INSERT INTO chunk (job, first_seq, last_seq, first_at, last_at, grave) VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
+)
+
+
+class Newer(StoreRefused):
+    """Written by a later etlmon: nothing is wrong with it, but it is not for us."""
+
+
+class Span(msgspec.Struct, frozen=True):
+    """What can be known of some lines without reading them."""
+
+    first_seq: int
+    last_seq: int
+    n: int
+    raw: int
+    first_at: int
+    last_at: int
+    grave: int
+
+
+class Block(msgspec.Struct, frozen=True):
+    """A block ready to be written."""
+
+    span: Span
+    jobs: bytes
+    data: bytes
+
+
+class Chunk(msgspec.Struct, frozen=True):
+    """A chunk ready to be written: ``keys`` of its jobs, its packed body, and the text whose words are indexed."""
+
+    keys: list[int]
+    span: Span
+    data: bytes
+    text: str
+
+
+class DayFile:
+    """A day file and the one connection that writes to it (None once it is sealed and compacted).
+
+    The counts are kept by whoever writes; ``prior_seq`` is the last line's number in the file before this one.
+    ``upto_seq``: lines above it are void (main.db was taken back to an earlier state).
+    ``void``: appends (their first seq) that were taken back but could not be removed yet.
+    ``gone``: dropped by retention. ``sealed``: gets no more lines. ``complete``: sealed and compacted.
+    ``damaged``: could not be read or written somewhere.
+    """
+
+    def __init__(self, path: Path) -> None:
+        found = NAME.fullmatch(path.name)
+        if found is None:
+            raise StoreRefused(f"{path} is not named like a log file (YYYYMMDD-N.db).")
+        self.path = path
+        self.day = found[1]
+        self.number = int(found[2])
+        self.prior_seq = 0
+        self.last_seq = 0
+        self.upto_seq: int | None = None
+        self.void: set[int] = set()
+        self.n_lines = 0
+        self.n_uncompacted = 0
+        self.n_blocks = 0
+        self.uncompacted_bytes = 0
+        self.written_bytes = 0
+        self.sealed = False
+        self.complete = False
+        self.gone = False
+        self.damaged = False
+        self.connection: sqlite3.Connection | None = None
+
+    @property
+    def order(self) -> tuple[str, int]:
+        """Files sort by this in the order of their lines."""
+        return (self.day, self.number)
+
+    @property
+    def ends_at(self) -> int:
+        """The instant at which the file's day is over: no line in it came later."""
+        return int(datetime.strptime(self.day, "%Y%m%d").replace(tzinfo=UTC).timestamp() * 1000) + DAY_MS
+
+    def size(self) -> int:
+        """Bytes on disk, the write-ahead log included."""
+        return sum(_size(companion) for companion in self.companions())
+
+    def companions(self) -> list[Path]:
+        """The file and what SQLite keeps beside it."""
+        return [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
+
+    def write(self) -> sqlite3.Connection:
+        """The writing connection; RuntimeError when the file is closed for writing."""
+        if self.connection is None:
+            raise RuntimeError(f"{self.path} is not open for writing")
+        return self.connection
+
+    @contextmanager
+    def transaction(self, *, synced: bool) -> Iterator[sqlite3.Connection]:
+        """A write transaction, all or nothing; ``synced``: it is on disk when this returns.
+
+        Compaction need not be: what it does is lost whole or kept whole, and any later synced commit keeps it.
+        """
+        connection = self.write()
+        connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield connection
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+
+    def put_blocks(self, blocks: Sequence[Block]) -> None:
+        """Writes and syncs one append, and removes with it the appends that are void."""
+        first = blocks[0].span.first_seq
+        with self.transaction(synced=True) as connection:
+            gone = [self._drop(connection, append_seq) for append_seq in self.void]
+            connection.executemany(
+                _PUT_BLOCK,
+                [
+                    (s.last_seq, s.first_seq, first, s.n, s.raw, s.first_at, s.last_at, s.grave, block.jobs, block.data)
+                    for block in blocks
+                    for s in (block.span,)
+                ],
+            )
+        self.void.clear()
+        for blocks_gone, n, raw in gone:
+            self._count(-blocks_gone, -n, -raw)
+        self._count(len(blocks), sum(b.span.n for b in blocks), sum(b.span.raw for b in blocks))
+        self.written_bytes += sum(len(b.data) + _FRAMES for b in blocks)
+        self.last_seq = blocks[-1].span.last_seq
+
+    def void_above(self, head: int, named: Callable[[int], bool] | None) -> int:
+        """Makes this file agree with a journal that ends at ``head`` and names appends; how many lines it gave up.
+
+        An append above it was never acknowledged. An append across it, and compacted lines above it, are of a
+        main.db that was since replaced by an older one: they stay in the file, but above ``head`` are never shown.
+        """
+        rows = self.write().execute("SELECT DISTINCT append_seq FROM block").fetchall()
+        void = {seq for (seq,) in rows if seq > head or (named is not None and not named(seq))}
+        before = self.n_lines
+        for seq in void:
+            self.drop(seq)
+        _recount(self, self.write())
+        if self.last_seq > head:
+            with self.transaction(synced=True) as connection:
+                connection.execute("INSERT OR REPLACE INTO meta VALUES ('upto_seq', ?)", (head,))
+        _recount(self, self.write())
+        return before - self.n_lines
+
+    def drop(self, append_seq: int) -> None:
+        """Removes the append that begins with ``append_seq``; when that fails it stays void, and unseen."""
+        self.void.add(append_seq)
+        self.last_seq = min(self.last_seq, append_seq - 1)
+        with self.transaction(synced=True) as connection:
+            blocks, n, raw = self._drop(connection, append_seq)
+        self.void.discard(append_seq)
+        self._count(-blocks, -n, -raw)
+
+    def _drop(self, connection: sqlite3.Connection, append_seq: int) -> tuple[int, int, int]:
+        gone: tuple[int, int, int] = connection.execute(
+            "SELECT count(*), coalesce(sum(n), 0), coalesce(sum(raw), 0) FROM block WHERE append_seq = ?", (append_seq,)
+        ).fetchone()
+        connection.execute("DELETE FROM block WHERE append_seq = ?", (append_seq,))
+        return gone
+
+    def _count(self, blocks: int, n: int, raw: int) -> None:
+        self.n_blocks += blocks
+        self.n_lines += n
+        self.n_uncompacted += n
+        self.uncompacted_bytes += raw
+
+    def put_chunks(self, chunks: Sequence[Chunk]) -> list[int]:
+        """Writes chunks and their words; the chunks' numbers. They do not count before ``finish_round``."""
+        ids = []
+        with self.transaction(synced=False) as connection:
+            for chunk in chunks:
+                s = chunk.span
+                job = chunk.keys[0] if len(chunk.keys) == 1 else None
+                row = (job, s.first_seq, s.last_seq, s.first_at, s.last_at, s.grave)
+                number: int = connection.execute(_PUT_CHUNK, row).fetchone()[0]
+                connection.execute("INSERT INTO body VALUES (?, ?)", (number, chunk.data))
+                connection.execute("INSERT INTO word (rowid, text) VALUES (?, ?)", (number, chunk.text))
+                ids.append(number)
+        self.written_bytes += sum(3 * len(chunk.data) for chunk in chunks)
+        return ids
+
+    def put_parts(self, parts: Sequence[tuple[int, int]]) -> None:
+        """Writes which chunks hold lines of which job (by key)."""
+        with self.transaction(synced=False) as connection:
+            connection.executemany("INSERT OR IGNORE INTO part VALUES (?, ?)", parts)
+
+    def finish_round(self, upto_seq: int, chunks: Sequence[tuple[int, Span]]) -> None:
+        """In one commit: the chunks count, and the blocks up to ``upto_seq`` are gone."""
+        spans = [span for _, span in chunks]
+        with self.transaction(synced=False) as connection:
+            gone = connection.execute(
+                "SELECT count(*), ifnull(sum(n), 0), ifnull(sum(raw), 0) FROM block WHERE last_seq <= ?", (upto_seq,)
+            ).fetchone()
+            connection.execute("DELETE FROM block WHERE last_seq <= ?", (upto_seq,))
+            if spans:
+                row = (
+                    max(s.last_seq for s in spans),
+                    min(s.first_seq for s in spans),
+                    chunks[0][0],
+                    chunks[-1][0],
+                    sum(s.n for s in spans),
+                    min(s.first_at for s in spans),
+                    max(s.last_at for s in spans),
+                    max(s.grave for s in spans),
+                )
+                connection.execute("INSERT INTO round VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._count(-gone[0], -gone[1], -gone[2])
+        self.n_lines += sum(s.n for s in spans)
+
+    def clear_unfinished(self) -> None:
+        """Removes the chunks of a round that was never finished. Their words and parts stay, and lead nowhere:
+        a chunk's number is never given twice."""
+        connection = self.write()
+        last = connection.execute("SELECT ifnull(max(last_chunk), 0) FROM round").fetchone()[0]
+        if connection.execute("SELECT ifnull(max(id), 0) FROM chunk").fetchone()[0] > last:
+            with self.transaction(synced=False):
+                connection.execute("DELETE FROM chunk WHERE id > ?", (last,))
+                connection.execute("DELETE FROM body WHERE chunk > ?", (last,))
+
+    def wal_size(self) -> int:
+        """Bytes of the write-ahead log's file."""
+        return _size(self.path.with_name(self.path.name + "-wal"))
+
+    def checkpoint(self, *, truncate: bool) -> bool:
+        """Folds the write-ahead log into the file; whether all of it could be (a reader may hold a part)."""
+        mode = "TRUNCATE" if truncate else "RESTART"
+        busy: int = self.write().execute(f"PRAGMA wal_checkpoint({mode})").fetchone()[0]
+        self.written_bytes = 0
+        return busy == 0
+
+    def close(self) -> None:
+        """Ends writing; SQLite folds the write-ahead log in and removes it when nobody else reads."""
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None
+
+
+def create(directory: Path, day: str, number: int, prior_seq: int) -> DayFile:
+    """A new, empty day file, on disk under its name only when it is whole: a zero-byte one is never ours."""
+    path = directory / f"{day}-{number}.db"
+    unborn = path.with_name(path.name + ".new")
+    unborn.unlink(missing_ok=True)
+    os.close(os.open(unborn, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+    connection = sqlite3.connect(unborn, isolation_level=None)
+    try:
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT")
+        connection.execute("INSERT INTO meta VALUES ('prior_seq', ?)", (prior_seq,))
+    finally:
+        connection.close()
+    os.rename(unborn, path)
+    _sync_directory(directory)
+    return open_for_writing(path)
+
+
+def open_for_writing(path: Path) -> DayFile:
+    """The file at ``path``, judged and counted; StoreRefused or sqlite3.Error when it is none of ours or damaged."""
+    file = DayFile(path)
+    judge_head(path)
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
+    file.connection = connection
+    try:
+        for pragma in (
+            "journal_mode=WAL",
+            "wal_autocheckpoint=0",
+            "secure_delete=OFF",
+            "cache_size=-8000",
+            "trusted_schema=OFF",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+        _recount(file, connection)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def open_sealed(path: Path) -> DayFile | None:
+    """The file at ``path`` if it is complete, without writing a byte; None when something is left to do in it."""
+    file = DayFile(path)
+    judge_head(path)
+    if _size(path.with_name(path.name + "-wal")):
+        return None
+    connection = open_for_reading(path, immutable=True)
+    try:
+        _recount(file, connection)
+    finally:
+        connection.close()
+    file.sealed = file.complete = file.n_blocks == 0
+    return file if file.complete else None
+
+
+def open_for_reading(path: Path, *, immutable: bool) -> sqlite3.Connection:
+    """A connection that can only read; ``immutable`` when nobody writes to the file any more."""
+    ending = "&immutable=1" if immutable else ""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro{ending}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        timeout=5,
+    )
+    connection.execute("PRAGMA query_only=ON")
+    connection.execute("PRAGMA trusted_schema=OFF")
+    return connection
+
+
+def _recount(file: DayFile, connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise Newer(f"{file.path} was written by a newer etlmon (log schema {version}): upgrade to read it.")
+    n_done, last_done = connection.execute("SELECT ifnull(sum(n), 0), max(last_seq) FROM round").fetchone()
+    n, raw, blocks, last = connection.execute(
+        "SELECT ifnull(sum(n), 0), ifnull(sum(raw), 0), count(*), max(last_seq) FROM block"
+    ).fetchone()
+    meta = dict(connection.execute("SELECT key, value FROM meta"))
+    if "prior_seq" not in meta:
+        raise StoreRefused(f"{file.path} does not say where it begins: it was not made by etlmon.")
+    file.prior_seq = meta["prior_seq"]
+    file.upto_seq = meta.get("upto_seq")
+    file.n_lines = n_done + n
+    file.n_uncompacted, file.uncompacted_bytes, file.n_blocks = n, raw, blocks
+    file.last_seq = max(file.prior_seq, last_done or 0, last or 0)
+    if file.upto_seq is not None:
+        file.last_seq = min(file.last_seq, file.upto_seq)
+
+
+def judge_head(path: Path) -> None:
+    """StoreRefused unless the file begins like an SQLite file that etlmon made for logs."""
+    with open(path, "rb") as file:
+        head = file.read(100)
+    if not head:
+        raise StoreRefused(f"{path} is empty: a log file of etlmon never is.")
+    if len(head) < 100 or head[:16] != b"SQLite format 3\0":
+        raise StoreRefused(f"{path} is not an SQLite file.")
+    if int.from_bytes(head[68:72], "big") != APPLICATION_ID:
+        raise StoreRefused(f"{path} is an SQLite file, but not a log file of etlmon.")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _sync_directory(directory: Path) -> None:
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

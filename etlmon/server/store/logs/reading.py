@@ -1,0 +1,197 @@
+"""Searching one day file: step by step through rounds and blocks, in seq order or against it.
+
+Each step reads in one short transaction what holds the next lines, then lets go of it: a search never pins the
+write-ahead log. Rounds and blocks do not overlap, and compaction moves lines from blocks to a round in one commit,
+so a place in seq order is all that a step needs to know of the last one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from bisect import bisect_left, bisect_right
+
+import msgspec
+import zstandard
+
+from etlmon.core.job import LogLine
+from etlmon.server.store.logs.columns import Body, decode
+from etlmon.server.store.logs.query import MAX_SEQ, Matcher
+from etlmon.server.store.logs.words import match_expression
+
+_STEP_BYTES = 1_000_000
+_FEW_JOBS = 64
+"""Up to so many jobs their chunks are looked up one by one; beyond, a round's chunks are read and compared."""
+
+_ROUNDS = """SELECT first_seq, last_seq, first_chunk, last_chunk, grave, first_at, last_at FROM round
+             WHERE last_seq > :low AND first_seq < :high ORDER BY last_seq {direction}"""
+_BLOCKS = """SELECT first_seq, last_seq, append_seq, grave, first_at, last_at, jobs FROM block
+             WHERE last_seq > :low AND first_seq < :high
+               AND last_seq <= ifnull((SELECT min(last_seq) FROM block WHERE last_seq >= :high), 9223372036854775807)
+             ORDER BY last_seq {direction}"""
+_CHUNKS = """SELECT id, first_seq, last_seq, job FROM chunk
+             WHERE id BETWEEN ? AND ? AND last_seq > ? AND first_seq < ?
+               AND grave >= ? AND last_at >= ? AND first_at < ?"""
+_PARTS = "SELECT chunk FROM part WHERE job IN ({marks}) AND chunk BETWEEN ? AND ?"
+
+_local = threading.local()
+
+
+class Source(msgspec.Struct, frozen=True):
+    """A body that may hold matches: ``data`` of a block, read already, or the number of a chunk, still to be read."""
+
+    first_seq: int
+    last_seq: int
+    chunk: int
+    data: bytes | None
+
+
+class Step(msgspec.Struct, frozen=True):
+    """The next bodies, and the seq up to which (down to which) the file is done once they are searched."""
+
+    sources: list[Source]
+    reached: int
+
+
+class Hit(msgspec.Struct, frozen=True):
+    """A line found: where it stands in which body."""
+
+    seq: int
+    body: Body
+    place: int
+
+
+class FileScan:
+    """One query over one day file; ``void`` are the appends (their first seq) that were taken back."""
+
+    def __init__(self, matcher: Matcher, void: frozenset[int]) -> None:
+        self.matcher = matcher
+        self.void = void
+        self.connection: sqlite3.Connection
+        self.damaged = 0
+        self._backwards = matcher.query.backwards
+        self._direction = "DESC" if self._backwards else "ASC"
+        self._candidates: list[int] = []
+        self._indexed_upto = 0
+
+    def step(self, low: int, high: int) -> Step | None:
+        """What may hold the next matches with low < seq < high; None when the file has no more of them."""
+        looks = (self._in_blocks, self._in_rounds) if self._backwards else (self._in_rounds, self._in_blocks)
+        self.connection.execute("BEGIN")
+        try:
+            return looks[0](low, high) or looks[1](low, high)
+        finally:
+            self.connection.execute("COMMIT")
+
+    def search(self, step: Step, low: int, high: int, most: int) -> list[Hit]:
+        """The first ``most`` matches of the step's bodies, in the query's direction."""
+        backwards = self._backwards
+        hits: list[Hit] = []
+        for source in sorted(step.sources, key=lambda s: -s.last_seq if backwards else s.first_seq):
+            if source.last_seq <= low or source.first_seq >= high:
+                continue
+            body = self._body(source)
+            if body is None:
+                continue
+            seqs = body.seq_list()
+            hits += [Hit(seqs[i], body, i) for i in self.matcher.places(body, seqs, low, high, most)]
+            if len(hits) >= most:
+                hits.sort(key=lambda hit: hit.seq, reverse=backwards)
+                del hits[most:]
+                low, high = (hits[-1].seq, high) if backwards else (low, hits[-1].seq)
+        hits.sort(key=lambda hit: hit.seq, reverse=backwards)
+        return hits[:most]
+
+    def _in_rounds(self, low: int, high: int) -> Step | None:
+        rows = self.connection.execute(_ROUNDS.format(direction=self._direction), {"low": low, "high": high})
+        for first_seq, last_seq, first_chunk, last_chunk, grave, first_at, last_at in rows.fetchall():
+            if self.matcher.may_hold(grave, first_at, last_at):
+                sources = self._chunks(first_chunk, last_chunk, low, high)
+                if sources:
+                    return Step(sources, first_seq if self._backwards else last_seq)
+        return None
+
+    def _chunks(self, first: int, last: int, low: int, high: int) -> list[Source]:
+        wanted = self._with_words(first, last)
+        keys = self.matcher.keys
+        if keys is not None and len(keys) <= _FEW_JOBS and wanted != set():
+            marks = ",".join("?" * len(keys))
+            rows = self.connection.execute(_PARTS.format(marks=marks), (*keys, first, last))
+            parts = {chunk for (chunk,) in rows}
+            wanted = parts if wanted is None else wanted & parts
+            keys = None
+        if wanted is not None:
+            if not wanted:
+                return []
+            first, last = min(wanted), max(wanted)
+        q = self.matcher.query
+        rows = self.connection.execute(
+            _CHUNKS,
+            (first, last, low, high, q.level or 0, q.since or -MAX_SEQ, q.until if q.until is not None else MAX_SEQ),
+        )
+        return [
+            Source(first_seq, last_seq, chunk, None)
+            for chunk, first_seq, last_seq, job in rows
+            if (wanted is None or chunk in wanted) and (keys is None or job is None or job in keys)
+        ]
+
+    def _with_words(self, first: int, last: int) -> set[int] | None:
+        """The chunks from ``first`` to ``last`` that hold every word asked for; None when none was asked for."""
+        if not self.matcher.words:
+            return None
+        if last > self._indexed_upto:
+            found = self.connection.execute(
+                "SELECT rowid FROM word WHERE word MATCH ?", (match_expression(self.matcher.words),)
+            )
+            self._candidates = [chunk for (chunk,) in found]
+            self._indexed_upto = self.connection.execute("SELECT max(last_chunk) FROM round").fetchone()[0]
+        return set(self._candidates[bisect_left(self._candidates, first) : bisect_right(self._candidates, last)])
+
+    def _in_blocks(self, low: int, high: int) -> Step | None:
+        rows = self.connection.execute(_BLOCKS.format(direction=self._direction), {"low": low, "high": high})
+        sources: list[Source] = []
+        read = 0
+        for first_seq, last_seq, append_seq, grave, first_at, last_at, jobs in rows:
+            if (
+                append_seq in self.void
+                or not self.matcher.may_hold(grave, first_at, last_at)
+                or not self.matcher.concerns(jobs)
+            ):
+                continue
+            data = self.connection.execute("SELECT data FROM block WHERE last_seq = ?", (last_seq,)).fetchone()[0]
+            sources.append(Source(first_seq, last_seq, 0, data))
+            read += len(data)
+            if read >= _STEP_BYTES:
+                break
+        if not sources:
+            return None
+        return Step(sources, sources[-1].first_seq if self._backwards else sources[-1].last_seq)
+
+    def _body(self, source: Source) -> Body | None:
+        data = source.data
+        if data is None:
+            row = self.connection.execute("SELECT data FROM body WHERE chunk = ?", (source.chunk,)).fetchone()
+            data = b"" if row is None else row[0]
+        try:
+            return decode(data, _decompressor())
+        except (zstandard.ZstdError, msgspec.MsgspecError):
+            self.damaged += 1
+            return None
+
+
+def lines_of(hits: list[Hit]) -> list[LogLine]:
+    """The lines found, in the order of ``hits``; each body is unpacked once."""
+    places: dict[int, tuple[Body, list[int]]] = {}
+    for hit in hits:
+        places.setdefault(id(hit.body), (hit.body, []))[1].append(hit.place)
+    lines = {line.seq: line for body, wanted in places.values() for line in body.lines(wanted)}
+    return [lines[hit.seq] for hit in hits]
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    """This thread's own: zstandard's contexts are not for two threads at once."""
+    try:
+        mine: zstandard.ZstdDecompressor = _local.decompressor
+    except AttributeError:
+        mine = _local.decompressor = zstandard.ZstdDecompressor()
+    return mine
