@@ -1,4 +1,4 @@
-"""Either side is killed again and again: what reached a spool is never lost, doubled or out of order; viewers included."""
+"""Either side is killed again and again: what reached a spool is never lost, doubled or misplaced; viewers too."""
 
 from __future__ import annotations
 
