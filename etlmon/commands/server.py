@@ -12,40 +12,43 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--config", metavar="FILE", help="The config file (default: config.toml in the data directory).")
-@click.option("--host", metavar="HOST", help="The address to listen at (default: 127.0.0.1).")
-@click.option(
-    "--port", type=click.IntRange(0, 65535), metavar="PORT", help="The port (default: 8081; 0 takes a free one)."
-)
+@click.option("--host", metavar="HOST", help="The address to listen on (default: 127.0.0.1).")
+@click.option("--port", type=click.IntRange(0, 65535), metavar="PORT", help="The port (8081); 0 takes a free one.")
 @click.option("--data-dir", metavar="DIR", help="Where the store, server.json and admin.token are.")
 @click.option("--no-worker", is_flag=True, help="Do not start the embedded worker.")
 def server(config: str | None, host: str | None, port: int | None, data_dir: str | None, no_worker: bool) -> None:
-    """Run the server in the foreground; one line tells its URL when it serves. Ctrl-C or SIGTERM stops it cleanly."""
-    from etlmon.host.config_file import load
-    from etlmon.host.paths import config_file
+    """Run the server in the foreground.
+
+    One line tells its URL when it serves. SIGTERM or Ctrl-C stops it cleanly; a second one hastens it.
+    """
+    from etlmon.core.config_check import read_toml
+    from etlmon.core.config_show import given_in
+    from etlmon.host.config_file import read
     from etlmon.host.paths import data_dir as find_data_dir
     from etlmon.server.main import run
     from etlmon.server.narration import narrate
     from etlmon.server.wiring import Launch
 
-    del no_worker  # accepted from the start, so that scripts need not change when the worker comes
+    del no_worker  # accepted from the start: scripts need not change when the embedded worker comes
     home = find_data_dir(data_dir)
-    settings, file = load(config_file(config, home))
-    settings, origins = _with_flags(settings, {}, host, port)
+    loaded = read(config, data_dir=home)
+    origins = dict.fromkeys(given_in(read_toml(loaded.raw)) if loaded.raw else (), "file")
+    settings = _with_flags(loaded.config, origins, host, port)
+    for warning in loaded.warnings:
+        click.echo(f"etlmon: {warning}", err=True)
     narrate(settings.server.log_level, settings.server.log_format)
-    run(Launch(config=settings, origins=origins, config_file=file, data_dir=home, tell=_tell))
+    run(Launch(config=settings, origins=origins, config_file=loaded.path, data_dir=home, tell=_tell))
 
 
-def _with_flags(
-    config: Config, origins: dict[str, str], host: str | None, port: int | None
-) -> tuple[Config, dict[str, str]]:
-    """The config with what the command line sets, which wins."""
+def _with_flags(config: Config, origins: dict[str, str], host: str | None, port: int | None) -> Config:
+    """The config with what the command line sets, which wins; ``origins`` learns it."""
     from msgspec.structs import replace
 
     given = {name: value for name, value in (("host", host), ("port", port)) if value is not None}
     if not given:
-        return config, origins
-    flags = {f"server.{name}": f"--{name}" for name in given}
-    return replace(config, server=replace(config.server, **given)), {**origins, **flags}
+        return config
+    origins.update({f"server.{name}": f"--{name}" for name in given})
+    return replace(config, server=replace(config.server, **given))
 
 
 def _tell(url: str) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from etlmon import __version__
 from etlmon.core.config import Config
+from etlmon.core.durations import UNIT_MS
 from etlmon.core.events import Item
 from etlmon.host import clock
 from etlmon.host.clock import monotonic_s, now_ms
@@ -25,7 +26,8 @@ from etlmon.server.services.expiry import Expiry
 from etlmon.server.services.reaper import Reaper
 from etlmon.server.services.resources import Resources
 from etlmon.server.services.retention import Retention
-from etlmon.server.store.store import Store
+from etlmon.server.store.logs.settings import LogSettings
+from etlmon.server.store.store import Store, StoreSettings
 from etlmon.server.stream.hub import Hub
 from etlmon.server.stream.hub import Settings as HubSettings
 
@@ -53,12 +55,13 @@ class Publisher:
         context = self.context
         if context is None:
             return
-        for tell in (
+        listeners: tuple[Callable[[], None], ...] = (
             lambda: context.recorder.observe(items),
             lambda: context.hub.publish(items, head),
             lambda: context.follows.publish(items),
             lambda: context.counters.observe(items, now_ms()),
-        ):
+        )
+        for tell in listeners:
             try:
                 tell()
             except Exception:
@@ -67,7 +70,13 @@ class Publisher:
 
 async def open_store(config: Config, data_dir: Path, publisher: Publisher) -> Store:
     """The store of the data directory."""
-    return await Store.open(data_dir, config.store, on_commit=publisher, now=now_ms)
+    logs = config.monitoring.logs
+    settings = StoreSettings(
+        readers=config.store.readers,
+        ballast_bytes=config.store.ballast,
+        logs=LogSettings(max_bytes=logs.max_bytes, retention_ms=logs.retention_days * UNIT_MS["d"]),
+    )
+    return await Store.open(data_dir, settings, on_commit=publisher, now=now_ms)
 
 
 async def build_context(launch: Launch, store: Store, publisher: Publisher) -> Context:

@@ -136,7 +136,8 @@ def parse_body(body: bytes, cls: type[T]) -> T:
     value = parse_json(body)
     if not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.")
-    faults = unknown_keys(value, {field.encode_name for field in msgspec.structs.fields(cls)})
+    fields = msgspec.structs.fields(cls)  # type: ignore[arg-type]  # every caller gives a Struct
+    faults = unknown_keys(value, {field.encode_name for field in fields})
     if faults:
         raise Invalid(faults[0].message, errors=faults)
     try:

@@ -12,7 +12,7 @@ from etlmon.core.job import Record
 from etlmon.server.api.routes import Call, Route
 
 
-class ConnectionEntry(Record):
+class ConnectionEntry(Record, frozen=True):
     """One WebSocket connection: who, since when, what it asked for, how many numbers it is behind."""
 
     id: str
@@ -29,7 +29,7 @@ class ConnectionEntry(Record):
     subscriptions: list[dict[str, Any]]
 
 
-class ConnectionList(Record):
+class ConnectionList(Record, frozen=True):
     """Every open WebSocket connection."""
 
     items: list[ConnectionEntry]

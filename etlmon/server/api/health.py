@@ -14,7 +14,7 @@ from etlmon.server.api.routes import Access, Call, Context, Route
 from etlmon.server.metrics import Gauges, exposition
 
 
-class HealthView(Record):
+class HealthView(Record, frozen=True):
     """How the server does: ``degraded`` while the store cannot commit; ``checks`` says which part and why."""
 
     status: str
@@ -23,7 +23,7 @@ class HealthView(Record):
     checks: dict[str, str]
 
 
-class SystemHealth(Record):
+class SystemHealth(Record, frozen=True):
     """The host's and the server's resources, the store's state, and each service's."""
 
     status: str
@@ -87,7 +87,7 @@ async def get_system_health(call: Call) -> SystemHealth:
         uptime_ms=short.uptime_ms,
         host=sample.host,
         process=sample.process,
-        store=msgspec.to_builtins(await context.store.stats()),
+        store={**context.store.stats(), "logs": msgspec.to_builtins(context.store.logs.stats())},
         queue={"depth": 0, "oldestMs": None},
         connections={"open": context.hub.n_connections, "follows": len(context.follows)},
         services={name: duty.state() for name, duty in context.duties.items()},

@@ -34,14 +34,14 @@ from etlmon.server.store.logs.query import LogQuery
 RECENT_LOGS = 20
 
 
-class JobList(Record):
+class JobList(Record, frozen=True):
     """A page of jobs."""
 
     items: list[JobView]
     next_cursor: str | None
 
 
-class JobStatus(Record):
+class JobStatus(Record, frozen=True):
     """The live part of a job."""
 
     id: str
@@ -63,7 +63,7 @@ class JobStatus(Record):
     seq: int
 
 
-class MetricPoint(Record):
+class MetricPoint(Record, frozen=True):
     """What was known at one instant of the run."""
 
     at: str
@@ -73,14 +73,14 @@ class MetricPoint(Record):
     metrics: dict[str, Any]
 
 
-class JobMetrics(Record):
+class JobMetrics(Record, frozen=True):
     """The job's metrics now, and at each event of the run."""
 
     current: dict[str, Any]
     series: list[MetricPoint]
 
 
-class EventView(Record):
+class EventView(Record, frozen=True):
     """One journaled fact."""
 
     seq: int
@@ -91,14 +91,14 @@ class EventView(Record):
     detail: dict[str, Any]
 
 
-class EventList(Record):
+class EventList(Record, frozen=True):
     """A page of a job's journal, oldest first."""
 
     items: list[EventView]
     next_cursor: str | None
 
 
-class StepView(Record):
+class StepView(Record, frozen=True):
     """One step: how long it took, or takes so far."""
 
     name: str
@@ -109,7 +109,7 @@ class StepView(Record):
     metrics: dict[str, Any]
 
 
-class StepList(Record):
+class StepList(Record, frozen=True):
     """Every step that began, in order."""
 
     items: list[StepView]
@@ -123,13 +123,13 @@ class EventParams(msgspec.Struct, frozen=True, kw_only=True):
     cursor: str | None = None
 
 
-class ReasonBody(Record, forbid_unknown_fields=True):
+class ReasonBody(Record, frozen=True, forbid_unknown_fields=True):
     """Why, for the journal."""
 
     reason: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
 
 
-class AnnotateBody(Record, forbid_unknown_fields=True):
+class AnnotateBody(Record, frozen=True, forbid_unknown_fields=True):
     """What to change; what is left out stays."""
 
     priority: Annotated[int, msgspec.Meta(ge=-1000, le=1000)] | None = None
@@ -184,7 +184,7 @@ async def get_status(call: Call) -> JobStatus:
 async def get_metrics(call: Call) -> JobMetrics:
     """The metrics now, and the series over the run: a point for each journaled event, and the newest."""
     job = await call.job()
-    page = await call.context.store.job_events(job.id, None, 1000)
+    page = await call.context.store.job_events(job.id, limit=1000)
     points = [_point(entry.after, entry.event.at) for entry in page.items if entry.after is not None]
     points.append(_point(job, job.updated_at))
     return JobMetrics(current=shown_metrics(job, call.context.now()), series=points)
@@ -203,7 +203,7 @@ def _point(job: Job, at: int) -> MetricPoint:
 async def list_events(call: Call) -> EventList:
     """The job's part of the journal."""
     job = await call.job()
-    page = await call.context.store.job_events(job.id, call.query.cursor, call.query.limit)
+    page = await call.context.store.job_events(job.id, limit=call.query.limit, cursor=call.query.cursor)
     return EventList(items=[event_view(e.seq, e.event) for e in page.items], next_cursor=page.next_cursor)
 
 

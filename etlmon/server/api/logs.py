@@ -31,14 +31,14 @@ MAX_JOBS_IN_SEARCH = 10_000
 _encoder = msgspec.json.Encoder()
 
 
-class LogPage(Record):
+class LogPage(Record, frozen=True):
     """A page of log lines."""
 
     items: list[LogEntry]
     next_cursor: str | None
 
 
-class LogFramePage(Record):
+class LogFramePage(Record, frozen=True):
     """``LogPage`` for encoding: fields are spliced in as they are stored."""
 
     items: list[LogEntryFrame]

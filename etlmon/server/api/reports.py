@@ -19,7 +19,7 @@ MAX_BATCH_BYTES = 8 * 1024 * KIB
 MAX_WAIT_MS = 60_000
 
 
-class CommandList(Record):
+class CommandList(Record, frozen=True):
     """The commands that wait for a producer; repeated until a report names them."""
 
     items: list[CommandItem]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from etlmon.server.api import (
-    analytics,
     connections,
     health,
     history,
@@ -23,7 +22,6 @@ ROUTES: tuple[Route, ...] = published(
         *jobs.ROUTES,
         *logs.ROUTES,
         *history.ROUTES,
-        *analytics.ROUTES,
         *performance.ROUTES,
         *reports.ROUTES,
         *socket.ROUTES,

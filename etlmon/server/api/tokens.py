@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from etlmon.server.store.tokens import Token
 
 
-class TokenView(Record):
+class TokenView(Record, frozen=True):
     """A token without its secret, which is never kept."""
 
     id: str
@@ -31,20 +31,20 @@ class TokenView(Record):
     revoked_at: str | None
 
 
-class NewTokenView(TokenView):
+class NewTokenView(TokenView, frozen=True):
     """A token just made; ``token`` is its plain text, shown this once."""
 
     token: str
 
 
-class TokenList(Record):
+class TokenList(Record, frozen=True):
     """Every token, revoked ones included."""
 
     items: list[TokenView]
     next_cursor: str | None = None
 
 
-class TokenRequest(Record, forbid_unknown_fields=True):
+class TokenRequest(Record, frozen=True, forbid_unknown_fields=True):
     """What a new token shall be."""
 
     name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -53,7 +53,7 @@ class TokenRequest(Record, forbid_unknown_fields=True):
     expires_at: Instant | None = None
 
 
-class AuditEntry(Record):
+class AuditEntry(Record, frozen=True):
     """One change that a person or program made."""
 
     id: str
@@ -64,7 +64,7 @@ class AuditEntry(Record):
     detail: dict[str, Any]
 
 
-class AuditPage(Record):
+class AuditPage(Record, frozen=True):
     """Audit entries, newest first."""
 
     items: list[AuditEntry]
