@@ -91,7 +91,8 @@ def main(args: Sequence[str] | None = None) -> int:
     try:
         _check_words(words)
         code = root.main(words, prog_name="etlmon", standalone_mode=False, obj=context)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # started with it closed
+            sys.stdout.flush()
     except BrokenPipeError:
         _silence_stdout()
         return EXIT_BROKEN_PIPE
