@@ -16,6 +16,7 @@ from urllib.parse import quote, urlencode, urlsplit
 import msgspec
 
 from etlmon.core import errors
+from etlmon.host.endpoint import masked
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """An answer larger than this is refused: a page of 1,000 whole jobs is about 10 MB."""
@@ -23,6 +24,7 @@ MAX_TARGET_BYTES = 8000
 """Servers cut a request line at 8,190 bytes (aiohttp's default)."""
 MAX_LINE_BYTES = 8 * 1024 * 1024
 """The longest line of a stream."""
+READ_BYTES = 65_536
 IDLE_S = 2.0
 """A connection idle for longer is not trusted with a request that must not be sent twice."""
 PAGE = 1000
@@ -102,15 +104,6 @@ def parse_address(url: str) -> Address:
     )
 
 
-def masked(url: str) -> str:
-    """A URL that may be shown: user name and password are starred out."""
-    scheme, separator, rest = url.rpartition("://")
-    authority, slash, path = rest.partition("/")
-    if "@" in authority:
-        authority = "***@" + authority.rpartition("@")[2]
-    return f"{scheme}{separator}{authority}{slash}{path}"
-
-
 class Client:
     """Talks to one server. ``timeout_s`` bounds each connect and each wait for an answer."""
 
@@ -167,24 +160,33 @@ class Client:
                 return
             cursor = following
 
-    def stream(self, path: str, params: Params = (), *, timeout_s: float | None = None) -> Iterator[bytes]:
-        """The lines of an NDJSON answer as they come; blank lines (keep-alives) are left out.
+    def stream(self, path: str, params: Params = (), *, quiet_s: float | None = None) -> Iterator[bytes]:
+        """The lines of an NDJSON answer as they come, on a connection of its own.
 
-        Uses a connection of its own. Ends when the server ends it; a break in the middle is Unreachable.
+        Ends when the server ends it. TimedOut when nothing came for ``quiet_s``; Unreachable when it breaks off.
         """
-        connection = self._connect(timeout_s or self.timeout_s)
+        connection = self._connect(self.timeout_s)
+        rest = b""
         try:
             answer = self._exchange(connection, "GET", self._target(path, params), None)
             self._check(answer, answer.read(MAX_ANSWER_BYTES) if answer.status >= 300 else b"", ())
-            while line := answer.readline(MAX_LINE_BYTES):
-                if not line.endswith(b"\n"):
-                    raise self._strange("a stream that stops in the middle of a line")
-                if line.strip():
-                    yield line.rstrip(b"\r\n")
+            if quiet_s is not None and connection.sock is not None:
+                connection.sock.settimeout(quiet_s)
+            while chunk := answer.read1(READ_BYTES):
+                *lines, rest = (rest + chunk).split(b"\n")
+                yield from (line for line in lines if line.strip())
+                if len(rest) > MAX_LINE_BYTES:
+                    raise self._strange(f"a line of more than {MAX_LINE_BYTES // 2**20} MiB")
+        except TimeoutError as error:
+            if quiet_s is None:
+                raise self._unreachable(error) from error
+            raise errors.TimedOut(f"Nothing came for {quiet_s:g} s.") from error
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
         finally:
             connection.close()
+        if rest.strip():
+            raise self._unreachable(http.client.IncompleteRead(rest))
 
     def close(self) -> None:
         """Close the kept connection."""

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from etlmon.client.rest import Client
     from etlmon.commands.output import Printer
     from etlmon.host.endpoint import Endpoint
@@ -32,6 +34,7 @@ class Context:
         self.debug = False
         self.output: str | None = None
         self.fields: str | None = None
+        self._endpoint: Endpoint | None = None
         self._client: Client | None = None
 
     def given(self) -> dict[str, Any]:
@@ -40,10 +43,21 @@ class Context:
 
     def endpoint(self) -> Endpoint:
         """The server and the token that these options, the environment, the profile and this machine name."""
-        from etlmon.host.endpoint import find_endpoint, read_token_file
+        from etlmon.host.endpoint import find_endpoint
 
-        token = read_token_file(self.token_file) if self.token_file else None
-        return find_endpoint(url=self.url, token=token, profile=self.profile, data_dir=self.data_dir)
+        if self._endpoint is None:
+            self._endpoint = find_endpoint(
+                url=self.url,
+                profile=self.profile,
+                data_dir=self.data_dir,
+                config=self.config,
+                token_file=self.token_file,
+            )
+            for warning in self._endpoint.warnings:
+                from etlmon.commands.output import note
+
+                note(f"etlmon: {warning}")
+        return self._endpoint
 
     def client(self, *, timeout_s: float = 10.0) -> Client:
         """The REST client for the endpoint, one per invocation."""
@@ -67,6 +81,18 @@ class Context:
 
 
 pass_context = click.make_pass_decorator(Context, ensure=True)
+
+
+def _complete_ids(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    from etlmon.commands.job_ids import complete_ids
+
+    return complete_ids(ctx, incomplete)
+
+
+job_argument = click.argument("job_id", metavar="ID", shell_complete=_complete_ids)
+"""One job, by id or an unambiguous part of it."""
+jobs_argument = click.argument("job_ids", metavar="ID...", nargs=-1, required=True, shell_complete=_complete_ids)
+"""One or several jobs."""
 
 
 def _keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:

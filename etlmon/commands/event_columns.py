@@ -24,7 +24,7 @@ EVENT_COLUMNS = (
     Column("AT", instant_of("at")),
     Column("EVENT", text_of("kind")),
     Column("BY", text_of("by")),
-    Column("DETAIL", detail_cell, elastic=True),
+    Column("DETAIL", detail_cell, elastic=16),
 )
 """The columns of ``jobs events``."""
 
@@ -33,6 +33,6 @@ AUDIT_COLUMNS = (
     Column("WHO", text_of("actor")),
     Column("ACTION", text_of("action")),
     Column("SUBJECT", text_of("subject")),
-    Column("DETAIL", detail_cell, elastic=True),
+    Column("DETAIL", detail_cell, elastic=16),
 )
 """The columns of ``audit``."""

@@ -123,16 +123,16 @@ def tags_cell(job: Item, look: Look) -> str:
 
 
 COLUMNS = (
-    Column("ID", id_cell),
-    Column("STATUS", status_cell, colour=status_role),
-    Column("NAME", text_of("name"), elastic=True),
-    Column("TYPE", text_of("type"), elastic=True),
-    Column("PROGRESS", progress_cell, right=True),
-    Column("STEP", text_of("currentStep"), elastic=True),
-    Column("DURATION", duration_cell, right=True),
-    Column("STARTED", instant_of("startedAt")),
-    Column("OWNER", text_of("owner")),
-    Column("ERROR", error_cell, elastic=True, colour=lambda job: "fail"),
+    Column("ID", id_cell, elastic=12),
+    Column("STATUS", status_cell, elastic=11, rank=1, colour=status_role),
+    Column("NAME", text_of("name"), elastic=18),
+    Column("TYPE", text_of("type"), elastic=10, rank=8),
+    Column("PROGRESS", progress_cell, right=True, rank=3),
+    Column("STEP", text_of("currentStep"), elastic=12, rank=4),
+    Column("DURATION", duration_cell, right=True, rank=5),
+    Column("STARTED", instant_of("startedAt"), rank=6),
+    Column("OWNER", text_of("owner"), elastic=8, rank=7),
+    Column("ERROR", error_cell, elastic=14, rank=2, colour=lambda job: "fail"),
 )
 """The columns of ``jobs list`` (interface.md, Command line)."""
 

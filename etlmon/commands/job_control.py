@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from etlmon.commands.context import Context, pass_context
+from etlmon.commands.context import Context, jobs_argument, pass_context
 
 
 def _control_options(command: Any) -> Any:
     for option in (
-        click.argument("job_ids", metavar="ID...", nargs=-1, required=True),
+        jobs_argument,
         click.option("--reason", metavar="TEXT", help="Why; the journal keeps it."),
         click.option("--wait", "wait_for_it", is_flag=True, help="Return when the job has obeyed."),
         click.option("--timeout", metavar="DURATION", help="With --wait: give up after this (exit 124)."),

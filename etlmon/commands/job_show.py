@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import click
 
-from etlmon.commands.context import Context, pass_context
+from etlmon.commands.context import Context, job_argument, pass_context
 
 
 @click.command("show")
-@click.argument("job_id", metavar="ID")
+@job_argument
 @pass_context
 def show(context: Context, job_id: str) -> None:
     """Everything about one job; ID may be shortened to any beginning or end that only it has."""
@@ -20,7 +20,7 @@ def show(context: Context, job_id: str) -> None:
 
 
 @click.command("events")
-@click.argument("job_id", metavar="ID")
+@job_argument
 @click.option("-L", "--limit", type=click.IntRange(min=1), help="At most this many (default: all).")
 @pass_context
 def events(context: Context, job_id: str, limit: int | None) -> None:
@@ -34,7 +34,7 @@ def events(context: Context, job_id: str, limit: int | None) -> None:
 
 
 @click.command("metrics")
-@click.argument("job_id", metavar="ID")
+@job_argument
 @pass_context
 def metrics(context: Context, job_id: str) -> None:
     """A job's measurements as they stand; -o json gives the series over the run too."""

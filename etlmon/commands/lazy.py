@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from etlmon.commands.context import Context, shared_options
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 
 class Entry(NamedTuple):
@@ -55,6 +58,14 @@ class LazyGroup(click.Group):
             hint = f" Did you mean {guess!r}?" if guess else ""
             raise click.UsageError(f"No such command {args[0][:80]!r}.{hint}", ctx=ctx)
         return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names of the table and the options, without importing what the table names."""
+        from click.shell_completion import CompletionItem
+
+        names = [CompletionItem(name, help=self.table[name].help) for name in self.list_commands(ctx)]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [item for item in names if item.value.startswith(incomplete)] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """The table as help, without importing what it names."""

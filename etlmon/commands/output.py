@@ -23,9 +23,12 @@ Item = dict[str, Any]
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What the place that is printed to can do, and how times are told there. ``now`` is an instant (ms)."""
+    """What the place that is printed to can do, and how times are told there. ``now`` is an instant (ms).
+
+    ``redraws``: lines can be drawn over."""
 
     terminal: bool
+    redraws: bool
     colour: bool
     unicode: bool
     utc: bool
@@ -39,6 +42,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
         dumb = os.environ.get("TERM") == "dumb"
         return cls(
             terminal=terminal,
+            redraws=terminal and not dumb,
             colour=terminal and not (context.no_color or os.environ.get("NO_COLOR") or dumb),
             unicode="utf" in (sys.stdout.encoding or "").lower(),
             utc=context.utc or not terminal,
@@ -73,13 +77,15 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 class Column(NamedTuple):
     """One column of a list: its header, what a cell holds, and how it behaves when room is short.
 
-    ``elastic`` columns are cut first; ``colour`` gives the name of a colour for an item, or None.
+    ``elastic`` is how many cells are enough for it when room is short (0: it is never cut); then columns go, the
+    highest ``rank`` first. ``colour`` gives the role of colour for an item, or None.
     """
 
     title: str
     cell: Callable[[Item, Look], str]
     right: bool = False
-    elastic: bool = False
+    elastic: int = 0
+    rank: int = 0
     colour: Callable[[Item], str | None] | None = None
 
 

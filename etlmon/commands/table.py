@@ -12,8 +12,6 @@ COLOURS = {"run": "34", "ok": "32", "warn": "33", "fail": "31", "paused": "35", 
 """The roles of screens.md as SGR codes of the terminal's own palette."""
 
 GAP = "  "
-LEAST = 8
-"""No elastic column is cut below this many cells while another has more."""
 
 
 def painted(text: str, role: str | None, look: Look) -> str:
@@ -80,24 +78,19 @@ def _line(
 
 
 def fitted(widths: Sequence[int], columns: Sequence[Column], total: int) -> list[int]:
-    """Widths that fit into ``total`` cells: the widest elastic column gives first; then the last columns go."""
-    result = list(widths)
-
-    def excess() -> int:
-        kept = [room for room in result if room > 0]
-        return sum(kept) + len(GAP) * (len(kept) - 1) - total
-
-    elastic = [i for i, column in enumerate(columns) if column.elastic]
-    while excess() > 0 and elastic:
-        widest = max(elastic, key=lambda i: result[i])
-        if result[widest] <= LEAST:
+    """Widths that fit into ``total`` cells: elastic columns give first, the widest most; then whole columns go (0)."""
+    kept = list(range(len(columns)))
+    while True:
+        least = {i: min(widths[i], columns[i].elastic or widths[i]) for i in kept}
+        room = total - len(GAP) * (len(kept) - 1)
+        if sum(least.values()) <= room or len(kept) == 1:
             break
-        second = max((result[i] for i in elastic if i != widest), default=LEAST)
-        result[widest] = max(LEAST, result[widest] - excess(), min(second, result[widest] - 1))
-    for i in range(len(columns) - 1, 0, -1):
-        if excess() <= 0:
+        kept.remove(max(kept, key=lambda i: (columns[i].rank, i)))
+    result = {i: widths[i] for i in kept}
+    while (excess := sum(result.values()) - room) > 0:
+        widest = max(kept, key=lambda i: (result[i] - least[i], i))
+        if result[widest] == least[widest]:
+            result[widest] = max(1, result[widest] - excess)
             break
-        result[i] = 0
-    if excess() > 0:
-        result[0] = total
-    return result
+        result[widest] -= min(excess, max(1, (result[widest] - least[widest]) // 2))
+    return [result.get(i, 0) for i in range(len(columns))]

@@ -1,0 +1,88 @@
+"""``etlmon history``: finished jobs, as a list, as figures, and as NDJSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from etlmon.commands.context import Context, pass_context
+from etlmon.commands.job_filters import SORTS, filter_params, job_filters
+from etlmon.commands.lazy import Entry, LazyGroup
+
+if TYPE_CHECKING:
+    from etlmon.commands.output import Look
+
+COMMANDS = {
+    "list": Entry("etlmon.commands.history:list_history", "Finished jobs."),
+    "stats": Entry("etlmon.commands.history:stats", "Success rate, counts and durations."),
+    "export": Entry("etlmon.commands.history:export", "Every finished job that matches, as NDJSON."),
+}
+
+history = LazyGroup("history", table=COMMANDS, help="Finished jobs: list, statistics, export.")
+
+
+@click.command("list")
+@job_filters
+@click.option("--sort", metavar="KEY", help=f"{', '.join(SORTS)}; - before it: largest first.")
+@click.option("-L", "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
+@click.option("-a", "--all", "everything", is_flag=True, help="All that match.")
+@pass_context
+def list_history(context: Context, /, sort: str | None, limit: int, everything: bool, **options: Any) -> None:
+    """Finished jobs, newest first; --since and --until speak of the last change."""
+    from etlmon.commands.job_columns import COLUMNS, WIDE
+    from etlmon.commands.output import note
+
+    params = [*filter_params(options), *([("sort", sort)] if sort else [])]
+    printer, client = context.printer(), context.client()
+    found = list(client.items("/api/history", params, limit=None if everything else limit + 1))
+    shown = found if everything else found[:limit]
+    printer.items(shown, COLUMNS, wide=WIDE)
+    if printer.look.terminal and not printer.structured:
+        if not found:
+            note("No jobs match.")
+        elif len(found) > len(shown):
+            note(f"The first {limit} are shown; --limit N or --all for more.")
+
+
+@click.command("export")
+@job_filters
+@pass_context
+def export(context: Context, /, **options: Any) -> None:
+    """Every finished job that matches, one JSON object per line (or as -o asks), whole."""
+    import msgspec
+
+    from etlmon.commands.job_columns import COLUMNS, WIDE
+
+    context.output = context.output or "jsonl"
+    printer, client = context.printer(), context.client()
+    lines = client.stream("/api/history/export", filter_params(options))
+    printer.items((msgspec.json.decode(line) for line in lines), COLUMNS, wide=WIDE)
+
+
+@click.command("stats")
+@job_filters
+@pass_context
+def stats(context: Context, /, **options: Any) -> None:
+    """Success rate, counts and durations of finished jobs."""
+    printer, client = context.printer(), context.client()
+    printer.item(client.get("/api/analytics/summary", filter_params(options)), figure_lines, key="name")
+
+
+def figure_lines(value: Any, look: Look, path: str = "") -> Iterator[tuple[str, str]]:
+    """Nested figures as dotted labels; durations and shares in the units people read."""
+    from etlmon.core.durations import format_duration
+
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from figure_lines(inner, look, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for place, inner in enumerate(value):
+            yield from figure_lines(inner, look, f"{path}[{place}]")
+    elif value is not None:
+        is_duration = path.endswith("Ms") and isinstance(value, int | float)
+        yield (
+            path,
+            format_duration(int(value)) if is_duration else f"{value:g}" if isinstance(value, float) else str(value),
+        )

@@ -1,0 +1,45 @@
+"""``etlmon jobs logs``: the log lines of one or several jobs, with ``-f`` live until they end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from etlmon.commands.context import Context, jobs_argument, pass_context
+from etlmon.commands.log_lines import Choice, choice_of, follow, line_options, read, show_lines
+
+
+@click.command("logs")
+@jobs_argument
+@line_options
+@pass_context
+def job_logs(context: Context, /, job_ids: tuple[str, ...], **options: Any) -> None:
+    """Log lines of jobs, oldest first; of several jobs each line with its job's name.
+
+    With -f it goes on until the jobs have ended; a server that restarts in between costs no line and doubles none.
+    """
+    choice = choice_of(options)
+    printer, client = context.printer(), context.client()
+    from etlmon.commands.job_ids import resolve_all
+
+    ids = resolve_all(client, job_ids)
+    path = f"/api/jobs/{ids[0]}/logs" if len(ids) == 1 else "/api/logs"
+    params = [] if len(ids) == 1 else [("jobs", "id:" + ",".join(ids))]
+    lines = _followed(context, ids, path, params, choice) if choice.follow else read(client, path, params, choice)
+    show_lines(printer, lines, names=len(ids) > 1, choice=choice)
+
+
+def _followed(context: Context, ids: list[str], path: str, params: list[tuple[str, Any]], choice: Choice) -> Any:
+    client = context.client()
+
+    def ended() -> bool:
+        from etlmon.commands.job_columns import is_final
+        from etlmon.core.errors import Unavailable, Unreachable
+
+        try:
+            return all(is_final(client.get(f"/api/jobs/{job_id}/status")) for job_id in ids)
+        except (Unreachable, Unavailable):
+            return False
+
+    return follow(client, path, params, choice, ended)
