@@ -47,7 +47,7 @@ def show(context: Context, prefix: str | None, origin: bool) -> None:
     items = [msgspec.to_builtins(each) | {"origin": place if each.origin == "file" else each.origin} for each in chosen]
     columns = [
         Column("KEY", lambda item, look: str(item["path"])),
-        Column("VALUE", lambda item, look: _cell(item["value"]), elastic=True),
+        Column("VALUE", lambda item, look: _cell(item["value"]), elastic=16),
     ]
     where = Column("ORIGIN", lambda item, look: str(item["origin"]))
     unit = Column("UNIT", lambda item, look: str(item["unit"]))
