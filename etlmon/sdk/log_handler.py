@@ -1,0 +1,87 @@
+"""``etlmon.LogHandler``: the lines of Python's ``logging``, attached to the job they were said in."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Final
+
+from etlmon.sdk import process
+from etlmon.sdk.guard import harmless
+from etlmon.sdk.job_log import formatted
+
+_STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
+"""What every record has: the rest came by ``extra`` and becomes the line's fields."""
+_PLAIN: Final = logging.Formatter()
+_LEVELS: Final = (
+    (logging.CRITICAL, "critical"),
+    (logging.ERROR, "error"),
+    (logging.WARNING, "warning"),
+    (logging.INFO, "info"),
+)
+
+
+def level_of(number: int) -> str:
+    """The interface's level for a logging level number."""
+    for least, name in _LEVELS:
+        if number >= least:
+            return name
+    return "debug"
+
+
+_NAMES: Final = {number: level_of(number) for number in range(0, 61)}
+
+
+class LogHandler(logging.Handler):
+    """Sends each record to the current job; without a job, nowhere. Never blocks, never raises, never recurses."""
+
+    def __init__(self, level: int | str = logging.NOTSET) -> None:
+        super().__init__(level)
+        self._inside = threading.local()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Take one record. What etlmon itself logs, and what is logged while a line is taken, is left out."""
+        name = record.name
+        if name.startswith("etlmon") and (len(name) == 6 or name[6] == "."):
+            return
+        inside = self._inside
+        if getattr(inside, "busy", False):
+            return
+        job = process.job_here()
+        if job is None:
+            return
+        inside.busy = True
+        try:
+            self._take(job, record)
+        finally:
+            inside.busy = False
+
+    @harmless
+    def _take(self, job: Any, record: logging.LogRecord) -> None:
+        number = record.levelno
+        job.say(
+            _NAMES.get(number) or level_of(number),
+            self._text(record),
+            at=int(record.created * 1000),
+            logger=record.name,
+            fields=_fields(record),
+        )
+
+    def _text(self, record: logging.LogRecord) -> str:
+        if self.formatter is not None:
+            return self.format(record)
+        text = str(record.msg)
+        if record.args:
+            text = formatted(text, record.args if isinstance(record.args, tuple) else (record.args,))
+        if record.exc_info and record.exc_info[0] is not None:
+            text = f"{text}\n{_PLAIN.formatException(record.exc_info)}"
+        if record.stack_info:
+            text = f"{text}\n{record.stack_info}"
+        return text
+
+
+def _fields(record: logging.LogRecord) -> dict[str, Any] | None:
+    extra = record.__dict__.keys() - _STANDARD
+    if not extra:
+        return None
+    return {key: record.__dict__[key] for key in sorted(extra)}

@@ -1,0 +1,71 @@
+"""Spools whose owners are dead: found by their free locks, and adopted only for the same server and token."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from etlmon.host.clock import now_ms
+from etlmon.sdk.destination import may_deliver
+from etlmon.sdk.guard import warn_once
+from etlmon.sdk.mark import SUFFIX, MarkTooNew, MarkUnreadable
+from etlmon.sdk.segments import SUFFIX as SEGMENT_SUFFIX
+from etlmon.sdk.spool import FileSpool
+
+if TYPE_CHECKING:
+    from etlmon.host.endpoint import Endpoint
+    from etlmon.sdk.tail import Limits
+
+
+def next_orphan(directory: Path, endpoint: Endpoint, limits: Limits) -> FileSpool | None:
+    """The oldest orphan that ``endpoint`` may be given, adopted; None when there is none now."""
+    for path in _marks(directory):
+        try:
+            spool = FileSpool.adopt(path, limits)
+        except MarkTooNew as fault:
+            warn_once(f"orphan.{path.name}", f"etlmon: {path} was left as it is: {fault}")
+            continue
+        except MarkUnreadable as fault:
+            _expire(path, limits, f"{path} cannot be read: {fault}")
+            continue
+        except OSError as fault:
+            warn_once(f"orphan.{path.name}", f"etlmon: {path} was left as it is: {fault}")
+            continue
+        if spool is None:
+            continue
+        if may_deliver(spool.mark.header, endpoint):
+            return spool
+        spool.abandon()
+        _expire(path, limits, f"{path} is for {spool.mark.header.url or 'no server'} or for another token")
+    return None
+
+
+def _marks(directory: Path) -> Iterator[Path]:
+    """The marks in the directory, oldest first."""
+    found: list[tuple[float, str]] = []
+    with contextlib.suppress(OSError):
+        for entry in os.scandir(directory):
+            if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
+                with contextlib.suppress(OSError):
+                    found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
+    return (directory / name for _, name in sorted(found))
+
+
+def _expire(path: Path, limits: Limits, why: str) -> None:
+    """Remove a spool that nobody here can deliver once it is older than the bound; until then leave it, and say so."""
+    stem = path.name.removesuffix(SUFFIX)
+    files = [path, *path.parent.glob(f"{stem}.*{SEGMENT_SUFFIX}")]
+    try:
+        newest = max(file.stat().st_mtime for file in files)
+        if now_ms() - newest * 1000 < limits.max_age_ms:
+            warn_once(f"orphan.{path.name}", f"etlmon: {why}; it is kept for now")
+            return
+        for file in reversed(files):
+            file.unlink(missing_ok=True)
+    except OSError as fault:
+        warn_once(f"orphan.{path.name}", f"etlmon: {why}; it cannot be removed: {fault}")
+        return
+    warn_once(f"expired.{path.name}", f"etlmon: {why}; it was too old and is removed")
