@@ -57,7 +57,6 @@ TAG = Key(name="tag", type=FieldType.TEXT, read=lambda job, now: None)
 """The Key of every ``tag.<key>``: which tag is read is in the Term."""
 
 _PLAIN = re.compile(r"[^\s()\",:<>*\\-][^\s()\",:<>*\\]*")
-_WORDS_OF_GRAMMAR = frozenset({"OR", "AND", "NOT"})
 
 
 def key_of(term: Term) -> Key:
@@ -151,7 +150,7 @@ def _written(glob: Glob) -> str:
 
 
 def _quoted(text: str) -> str:
-    if _PLAIN.fullmatch(text) and text not in _WORDS_OF_GRAMMAR:
-        return text
+    if _PLAIN.fullmatch(text):
+        return text  # folded, so it is never one of OR, AND, NOT
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -117,6 +117,7 @@ schedule = "* * * *"
     assert found["channels[0].host"] == "is needed for kind email (line 16)"
     assert found["channels[1].secret"].endswith("a secret does not stand in the config (line 23)")
     assert "hunter2" not in str(found)
+    assert "not true or false" in faults("server.port = true")["server.port"]
 
 
 def test_what_must_hold_between_settings_is_checked_too() -> None:

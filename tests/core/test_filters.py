@@ -376,6 +376,7 @@ TREES = st.recursive(
 
 
 @given(TREES)
+@example(f.both(f.parse('"OR"', 0), f.parse('"AND" "NOT" "-x"', 0)))
 def test_the_canonical_text_of_a_tree_is_read_back_as_that_tree(node: f.Node) -> None:
     text = f.canonical(node)
     again = f.parse(text, NOW)
@@ -415,7 +416,15 @@ def test_the_logic_is_two_valued(one: f.Node, other: f.Node, job: Job, now: int)
     assert holds(f.either(one, other)) is (holds(one) or holds(other))
 
 
-@given(globs(), st.text(st.sampled_from('abAB*"é -_'), max_size=12))
+NARROW = st.text("ab", max_size=2)
+
+
+@given(
+    globs() | st.lists(NARROW, min_size=1, max_size=4).map(lambda pieces: f.Glob(tuple(pieces))),
+    st.text("ab", max_size=6),
+)
+@example(f.Glob(("ab", "b")), "ab")
+@example(f.Glob(("", "a", "a")), "a")
 def test_a_glob_means_what_its_regular_expression_means(glob: f.Glob, text: str) -> None:
     folded = f.fold(text)
     pattern = re.compile(".*".join(re.escape(piece) for piece in glob.pieces), re.DOTALL)

@@ -68,8 +68,8 @@ def test_a_fault_names_the_file(home: Path) -> None:
 
 
 def test_a_file_that_others_can_read_is_told_of(home: Path) -> None:
-    write(home / "config.toml", "server.port = 1", 0o644)
-    assert "mode 0644" in read().warnings[0]
+    write(home / "config.toml", "server.port = 1", 0o640)
+    assert "mode 0640" in read().warnings[0]
     (home / "config.toml").chmod(0o600)
     assert read().warnings == ()
 
