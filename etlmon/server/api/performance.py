@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from etlmon.core.access import READERS
+from etlmon.core.durations import UNIT_MS
 from etlmon.core.instants import format_instant
 from etlmon.core.job import Record
+from etlmon.server.api.analytics import DurationGroup, Durations, WindowParams, durations_of, whole, window_of
 from etlmon.server.api.routes import Call, Route
 
 RATE_S = 10
@@ -37,6 +39,20 @@ class Realtime(Record, frozen=True):
     process_memory: int | None
 
 
+class Performance(Record, frozen=True):
+    """Finished jobs of a window: percentiles in all and by type, and throughput."""
+
+    since: str
+    until: str
+    jobs: int
+    success_rate: float | None
+    durations: Durations
+    by_type: list[DurationGroup]
+    jobs_per_hour: float
+    rows_per_second: float
+    update_latency: Latency
+
+
 def latency(call: Call) -> Latency:
     """What the hub measured."""
     delay = call.context.hub.stats.update_delay
@@ -66,7 +82,40 @@ async def get_realtime(call: Call) -> Realtime:
     )
 
 
+async def get_performance(call: Call) -> Performance:
+    """Percentiles and throughput of a window."""
+    window = window_of(call.query, call.received_at)
+    total = await whole(call, window)
+    types = await call.context.store.analytics.tallies(window, "type")
+    most = sorted(types.items(), key=lambda pair: -pair[1].counts["completed"])[: call.query.limit]
+    elapsed_ms = max(1, window.until - window.since)
+    return Performance(
+        since=format_instant(window.since),
+        until=format_instant(window.until),
+        jobs=total.n,
+        success_rate=total.success_rate,
+        durations=Durations(**durations_of(total)),
+        by_type=[
+            DurationGroup(key=str(key), count=tally.counts["completed"], **durations_of(tally)) for key, tally in most
+        ],
+        jobs_per_hour=round(total.n * UNIT_MS["h"] / elapsed_ms, 3),
+        rows_per_second=round(total.rows * 1000 / elapsed_ms, 3),
+        update_latency=latency(call),
+    )
+
+
 ROUTES = (
+    Route(
+        method="GET",
+        path="/api/metrics/performance",
+        aliases=("/status/metrics/performance",),
+        handler=get_performance,
+        roles=READERS,
+        summary="Percentiles and throughput",
+        query=WindowParams,
+        answer=Performance,
+        tag="metrics",
+    ),
     Route(
         method="GET",
         path="/api/metrics/realtime",

@@ -10,7 +10,8 @@ import msgspec
 
 from etlmon.core.access import REPORTERS
 from etlmon.core.durations import parse_duration
-from etlmon.core.errors import Fault, Invalid
+from etlmon.core.errors import Fault, Invalid, NotFound
+from etlmon.core.ids import is_job_id
 from etlmon.core.job import JobView, Record, view
 from etlmon.core.reports import Batch, CommandItem, Progress, Receipt
 from etlmon.server.api.routes import KIB, Call, Route
@@ -58,7 +59,11 @@ async def get_commands(call: Call) -> CommandList:
 
 async def put_progress(call: Call) -> JobView:
     """One progress report, for those who have only curl."""
-    job = await call.context.recorder.progress(call.path["id"], call.body, call.identity)
+    job_id = call.path["id"]
+    known = await call.context.store.job(job_id) if is_job_id(job_id) else None
+    if known is not None and not call.identity.may_report(known):
+        raise NotFound(f"There is no job {job_id!r} here that this token may report on.")
+    job = await call.context.recorder.progress(job_id, call.body, call.identity)
     return view(job, call.context.now())
 
 

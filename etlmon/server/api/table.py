@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from etlmon.server.api import (
+    analytics,
     connections,
     health,
     history,
     jobs,
     logs,
+    names,
     performance,
     reports,
     settings,
@@ -22,6 +24,8 @@ ROUTES: tuple[Route, ...] = published(
         *jobs.ROUTES,
         *logs.ROUTES,
         *history.ROUTES,
+        *analytics.ROUTES,
+        *names.ROUTES,
         *performance.ROUTES,
         *reports.ROUTES,
         *socket.ROUTES,
