@@ -16,7 +16,7 @@ from etlmon.agent.leaving import say_goodbye
 from etlmon.agent.process import Launch, NotStarted, start, start_in_session
 from etlmon.agent.pty import ControllingTerminal, alone_in_group
 from etlmon.agent.signals import Signals, die_of
-from etlmon.agent.stdio import arrange
+from etlmon.agent.stdio import arrange, fill_closed
 from etlmon.agent.telling import Ending, Options, instant, not_started_failure, started
 from etlmon.agent.wrapper import Connect, Wrapper
 from etlmon.core import reports as r
@@ -44,10 +44,11 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(options: Options, connect: Connect) -> Outcome:
     """Run the command of ``options`` as a job, to its end. OSError when not even the wrapper can start."""
+    closed = fill_closed()
     signals = Signals()
     signals.install()
     job_id, outer_job = new_id(), _outer_job()
-    arrangement = arrange(capture=options.capture)
+    arrangement = arrange(closed, capture=options.capture)
     session = arrangement.session
     terminal = None if session is not None else ControllingTerminal.open()
     eager = terminal is not None and terminal.is_ours() and alone_in_group()

@@ -9,6 +9,7 @@ import contextlib
 import os
 import stat
 import termios
+from collections.abc import Set
 from typing import NamedTuple
 
 from etlmon.agent.pty import InnerTerminal, OuterTerminal
@@ -45,10 +46,9 @@ class Arrangement:
         self._childs.clear()
 
 
-def arrange(*, capture: bool) -> Arrangement:
-    """Judge the three descriptors that we were given."""
+def arrange(closed: Set[int], *, capture: bool) -> Arrangement:
+    """Judge the three descriptors that we were given; ``closed`` are those that ``fill_closed`` found so."""
     arrangement = Arrangement()
-    closed = _fill_closed()
     for fd in closed:
         arrangement.fds[fd] = None
     if capture:
@@ -59,8 +59,8 @@ def arrange(*, capture: bool) -> Arrangement:
     return arrangement
 
 
-def _fill_closed() -> set[int]:
-    """Those of 0, 1 and 2 that are closed; they are filled, so that nothing we open takes their place."""
+def fill_closed() -> set[int]:
+    """Those of 0, 1 and 2 that are closed; they are filled at once, so that nothing we open takes their place."""
     closed = set()
     for fd in (0, 1, 2):
         try:

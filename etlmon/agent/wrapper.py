@@ -14,6 +14,7 @@ from etlmon.agent.copying import Copy, Tap
 from etlmon.agent.foreground import Foreground
 from etlmon.agent.leaving import drain, hand_over, say_goodbye
 from etlmon.agent.process import Child
+from etlmon.agent.sampling import Sampler
 from etlmon.agent.scribe import Scribe
 from etlmon.agent.signals import TO_CHILD, TO_GROUP, Signals
 from etlmon.agent.stdio import Arrangement
@@ -70,6 +71,7 @@ class Wrapper:
         self._copies = [Copy(place, way, self._tap, signals.wake) for place, way in enumerate(arrangement.channels)]
         self._loggers = [channel.logger for channel in arrangement.channels]
         self._scribe: Scribe | None = None
+        self._sampler: Sampler | None = None
         self._commands: deque[r.CommandItem] = deque(maxlen=MAX_COMMANDS)
         self._cancel: r.CommandItem | None = None
         self._paused_at: float | None = None
@@ -119,6 +121,8 @@ class Wrapper:
         )
         self._scribe = Scribe(self.job_id, self._loggers, self._tap, self.reports, now_ms)
         self._scribe.start()
+        self._sampler = Sampler(self.job_id, self._child.pid, self.reports, now_ms)
+        self._sampler.start()
 
     def _watch(self) -> None:
         """Until the command has ended, and with it, if it was told to end, all that it started."""
@@ -306,6 +310,8 @@ class Wrapper:
     def _conclude(self) -> None:
         """The last lines, the final status, and the wait for its acknowledgement."""
         try:
+            if self._sampler is not None:
+                self._sampler.finish()
             if self._scribe is not None:
                 self._scribe.finish(1.0)
             self.reports.report(self._final())
@@ -322,7 +328,7 @@ class Wrapper:
             exit_code=ending.code,
             lines=self._scribe.lines if self._scribe is not None else 0,
             output_bytes=sum(copy.copied for copy in self._copies),
-            peak_memory=None,
+            peak_memory=self._sampler.peak_memory if self._sampler is not None else None,
         )
         if self._cancel is not None:
             return r.Cancelled(
