@@ -129,7 +129,7 @@ def _explain(error: Exception) -> int:
     if isinstance(error, EtlmonError):
         code = error.exit_code
         lines.append(f"etlmon: {error.detail}")
-        lines += [f"  {fault.path}: {fault.message}" for fault in error.errors if fault.message != error.detail]
+        lines += [f"  {fault.path}: {fault.message}" for fault in error.errors if fault.message not in error.detail]
     elif isinstance(error, click.ClickException):
         code = error.exit_code
         lines.append(f"etlmon: {error.format_message()}")

@@ -160,6 +160,14 @@ class Client:
                 return
             cursor = following
 
+    def listed(self, path: str, params: Params = ()) -> list[Any]:
+        """The items of a list that comes whole."""
+        answer = self.get(path, params)
+        if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
+            raise self._strange("a list without items")
+        items: list[Any] = answer["items"]
+        return items
+
     def stream(self, path: str, params: Params = (), *, quiet_s: float | None = None) -> Iterator[bytes]:
         """The lines of an NDJSON answer as they come, on a connection of its own.
 

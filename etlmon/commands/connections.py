@@ -40,7 +40,7 @@ def connections(context: Context, /) -> None:
         Column("FILTERS", _cell("filters", "subscriptions"), elastic=16),
     )
     printer = context.printer()
-    found = list(context.client().items("/api/monitor/connections"))
+    found = context.client().listed("/api/monitor/connections")
     printer.items(found, columns)
     if not found and printer.look.terminal and not printer.structured:
         note("Nobody watches live.")

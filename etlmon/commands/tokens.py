@@ -85,7 +85,7 @@ def list_tokens(context: Context, /) -> None:
         Column("EXPIRES", instant_of("expiresAt")),
         Column("REVOKED", instant_of("revokedAt"), colour=lambda token: "muted"),
     )
-    context.printer().items(context.client().items("/api/tokens"), columns)
+    context.printer().items(context.client().listed("/api/tokens"), columns)
 
 
 @click.command("revoke")
@@ -97,7 +97,7 @@ def revoke(context: Context, /, token_ids: tuple[str, ...]) -> None:
     from etlmon.core.text import shown
 
     client = context.client()
-    known = [str(token["id"]) for token in client.items("/api/tokens")]
+    known = [str(token["id"]) for token in client.listed("/api/tokens")]
     for token_id in [_meant(part, known) for part in token_ids]:
         client.delete(f"/api/tokens/{token_id}")
         write(shown(token_id) + "\n")
