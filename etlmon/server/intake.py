@@ -71,7 +71,7 @@ def parse_batch(body: bytes, received_at: int) -> Batch:
         size=size,
         producer=producer,
         seq=seq,
-        hash=hashlib.blake2b(raw, digest_size=16).digest() if producer is not None else b"",
+        hash=hashlib.sha256(raw).digest() if producer is not None else b"",
         skew_ms=_skew(envelope, received_at),
         now=envelope.now or [],
         has_lines=any(type(report) is r.Log for _, report in reports),
@@ -135,9 +135,8 @@ def _parse_reports(raw: bytes) -> tuple[list[tuple[int, r.AnyReport]], list[r.Re
         reports = _all_reports.decode(raw)
     except (msgspec.ValidationError, RecursionError):
         return _parse_each(raw)
-    reports_of_jobs = [(i, report) for i, report in enumerate(reports) if is_job_id(report.job_id)]
-    if len(reports_of_jobs) == len(reports):
-        return reports_of_jobs, [], len(reports)
+    if all(is_job_id(job_id) for job_id in {report.job_id for report in reports}):
+        return list(enumerate(reports)), [], len(reports)
     return _parse_each(raw)
 
 
