@@ -28,11 +28,12 @@ class JobCancelled(BaseException):
 class Control:
     """The controls of one job. ``wanted``: a checkpoint has something to do; one attribute, read per item."""
 
-    def __init__(self, report: Callable[[dict[str, Any]], None]) -> None:
+    def __init__(self, report: Callable[[dict[str, Any]], None], hurry: Callable[[], None]) -> None:
         self.wanted = False
         self.paused = False
         """Whether the program stands still at a checkpoint now."""
         self._report = report
+        self._hurry = hurry
         self._changed = threading.Condition()
         self._pause: CommandItem | None = None
         self._resume: CommandItem | None = None
@@ -59,6 +60,7 @@ class Control:
             self.wanted = self._pause is not None or self.cancel is not None
             self._changed.notify_all()
             sleepers, self._sleepers = self._sleepers, []
+        self._hurry()
         for loop, future in sleepers:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(_wake, future)

@@ -14,8 +14,6 @@ from datetime import timedelta
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
 
-import msgspec
-
 from etlmon.host.clock import monotonic_s, new_id
 from etlmon.sdk import process
 from etlmon.sdk.arguments import (
@@ -31,8 +29,11 @@ from etlmon.sdk.control import Control, JobCancelled
 from etlmon.sdk.failures import ending_of, failure_of
 from etlmon.sdk.guard import harmless, warn_once
 from etlmon.sdk.job_log import JobLog
+from etlmon.sdk.plan import Plan
 from etlmon.sdk.reporter import Reporter
-from etlmon.sdk.track import length_of, tracked, tracked_async
+from etlmon.sdk.samples import Samples
+from etlmon.sdk.step import Step
+from etlmon.sdk.track import Loop, length_of, tracked, tracked_async
 from etlmon.sdk.vitals import Vitals
 
 __all__ = ["Job", "JobCancelled", "current_job", "job"]
@@ -40,25 +41,8 @@ __all__ = ["Job", "JobCancelled", "current_job", "job"]
 T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
-SAMPLE_S: Final = 0.1
-"""The least time between two progress reports of one job."""
 HEARTBEAT_S: Final = 15.0
 VITALS_S: Final = 5.0
-
-
-class _Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What ``etlmon.job`` was called with: a decorated function opens a job of it at each call."""
-
-    name: str
-    type: str
-    owner: str | None
-    tags: dict[str, Any] | None
-    steps: tuple[str, ...]
-    total: int | None
-    expected_ms: int | None
-    timeout_ms: int | None
-    config: dict[str, Any] | None
-    reporter: Reporter | None
 
 
 def job(
@@ -79,7 +63,7 @@ def job(
     ``steps`` are the names of its phases in order, ``total`` how many records it will process; ``expected`` and
     ``timeout`` are seconds, a timedelta or text such as ``"25m"``. ``reporter`` is for tests and unusual programs.
     """
-    plan = _Plan(
+    plan = Plan(
         name=str(name),
         type=str(type),
         owner=None if owner is None else str(owner),
@@ -99,29 +83,10 @@ def current_job() -> Job | None:
     return process.job_here()
 
 
-class Step:
-    """A step of a job that was begun; as a context manager it is finished at the end of the block."""
-
-    def __init__(self, owner: Job, name: str) -> None:
-        self._owner = owner
-        self.name = name
-
-    def finish(self) -> None:
-        """The step is done."""
-        self._owner.finish_step(self.name)
-
-    def __enter__(self) -> Step:
-        return self
-
-    def __exit__(self, kind: object, error: BaseException | None, at: object) -> None:
-        if error is None:  # a step that failed stays open, so that the failure names it
-            self.finish()
-
-
 class Job:
     """One execution, from ``start`` (or ``with``) to its end. Its methods may be called from any thread."""
 
-    def __init__(self, plan: _Plan) -> None:
+    def __init__(self, plan: Plan) -> None:
         self._plan = plan
         self.log = JobLog(self)
         """Say lines of this job: ``job.log.warning("…", key=value)``."""
@@ -138,19 +103,14 @@ class Job:
         self._fencing_token: int | None = None
         self._token: Token[Job | None] | None = None
         self._step: str | None = None
-        self._total = self._plan.total
-        self._loops = 0
         self._summary: dict[str, Any] = {}
-        self._known: dict[str, Any] = {}
-        self._metrics: dict[str, Any] = {}
         self._lock = threading.RLock()
-        self._sample: dict[str, Any] = {}
-        self._sample_metrics: dict[str, Any] = {}
-        self._sampled_at = 0.0
+        self._loops: list[Loop] = []
+        self._samples = Samples(self._report)
         self._reported_at = 0.0
         self._vitals: Vitals | None = None
         self._vitals_at = 0.0
-        self.control = Control(self._report)
+        self.control = Control(self._report, self._hurry_loops)
 
     @property
     def name(self) -> str:
@@ -187,7 +147,7 @@ class Job:
         self._vitals_at = self._reported_at = monotonic_s()
         if not self.joined:
             self._vitals = Vitals()
-            self._report(self._started())
+            self._report(self._plan.started(self.parent.id if self.parent is not None else None))
         process.enter(self)
         if self.joined and self._plan.total is not None:
             self._measure({"recordsTotal": self._plan.total})
@@ -197,26 +157,6 @@ class Job:
         self.joined = True
         token = os.environ.get("ETLMON_FENCING_TOKEN", "")
         self._fencing_token = int(token) if token.isascii() and token.isdigit() else None
-
-    def _started(self) -> dict[str, Any]:
-        from socket import gethostname
-
-        plan = self._plan
-        return {
-            "kind": "job_started",
-            "name": plan.name,
-            "type": plan.type,
-            "owner": plan.owner,
-            "tags": plan.tags,
-            "steps": plan.steps or None,
-            "recordsTotal": plan.total,
-            "expectedDurationMs": plan.expected_ms,
-            "timeoutMs": plan.timeout_ms,
-            "parentId": self.parent.id if self.parent is not None else None,
-            "config": plan.config,
-            "host": gethostname(),
-            "source": "sdk",
-        }
 
     def complete(self) -> None:
         """The job is done."""
@@ -243,7 +183,7 @@ class Job:
         with self._lock:
             if not self.is_open:
                 return
-            self._send_sample()
+            self._samples.send()
             if final["kind"] == "completed" and self._step is not None:
                 self.finish_step(self._step)
             self.is_open = False
@@ -313,11 +253,10 @@ class Job:
         ``total`` when the items cannot tell their number; ``step`` begins a step and finishes it at the end. Each look
         at the clock is a checkpoint as well. Of loops inside each other the outermost counts.
         """
-        count = total if total is not None else length_of(items)
-        loop = _Loop(self, step, whole_number("total", count))
+        loop = Loop(self, step, whole_number("total", total if total is not None else length_of(items)))
         if isinstance(items, AsyncIterable):
-            return tracked_async(items, loop.begin, loop.count, self.acheckpoint, loop.end)
-        return tracked(items, loop.begin, loop.count, self._pass_by, loop.end)
+            return tracked_async(items, loop, self.acheckpoint)
+        return tracked(items, loop, self._pass_by)
 
     def step(self, name: str) -> Step:
         """Begin a step; the one before is finished. ``with job.step("load"):`` also finishes this one."""
@@ -331,7 +270,7 @@ class Job:
                 return
             if self._step is not None:
                 self.finish_step(self._step)
-            self._send_sample()
+            self._samples.send()
             self._step = name
             self._report({"kind": "step_started", "step": name})
 
@@ -341,9 +280,9 @@ class Job:
         with self._lock:
             if not self.is_open or self._step != name:
                 return
-            self._send_sample()
+            self._samples.send()
             self._step = None
-            counted = self._known.get("recordsProcessed")
+            counted = self._samples.known.get("recordsProcessed")
             metrics = None if counted is None else {"recordsProcessed": counted}
             self._report({"kind": "step_finished", "step": name, "metrics": metrics})
 
@@ -424,56 +363,71 @@ class Job:
     # -- samples ------------------------------------------------------------------------------------------------
 
     def _measure(self, fields: dict[str, Any], metrics: dict[str, Any] | None = None, *, now: bool = False) -> None:
-        """Put a sample together with those that wait, and send it unless the last one is less than 0.1 s old."""
-        with self._lock:
-            if not self.is_open:
-                return
-            self._sample.update(fields)
-            self._known.update(fields)
-            if metrics:
-                self._sample_metrics.update(metrics)
-                self._metrics.update(metrics)
-            if now or monotonic_s() - self._sampled_at >= SAMPLE_S:
-                self._send_sample()
+        if self.is_open:
+            self._samples.put(fields, metrics, now=now)
 
-    def _send_sample(self) -> None:
+    @harmless
+    def loop_begins(self, loop: Loop) -> None:
+        """A tracked loop asks for its first item."""
+        if loop.step is not None:
+            self._start_step(str(loop.step))
         with self._lock:
-            if not self._sample and not self._sample_metrics:
-                return
-            fields, self._sample = self._sample, {}
-            metrics, self._sample_metrics = self._sample_metrics, {}
-            self._sampled_at = monotonic_s()
-            kind = "progress" if fields else "metrics"
-            self._report({"kind": kind, **fields, "metrics": metrics or None})
+            loop.counts = not self._loops
+            self._loops.append(loop)
+        if not loop.counts:
+            return
+        found: dict[str, Any] = {"recordsProcessed": 0}
+        if loop.total is not None:
+            found["recordsTotal"] = loop.total
+        elif self._plan.total is None and self._samples.known.get("recordsTotal") is not None:
+            found["recordsTotal"] = None  # the total of the loop before is not this one's
+        self._measure(found)
+
+    @harmless
+    def loop_counts(self, loop: Loop, n: int) -> None:
+        """A tracked loop looks at the clock."""
+        if loop.counts:
+            self._measure({"recordsProcessed": n})
+
+    @harmless
+    def loop_ends(self, loop: Loop, n: int, *, finished: bool) -> None:
+        """A tracked loop is over."""
+        with self._lock:
+            if loop in self._loops:
+                self._loops.remove(loop)
+        if loop.counts:
+            self._measure({"recordsProcessed": n}, now=True)
+        if finished and loop.step is not None:
+            self.finish_step(str(loop.step))
+
+    def _hurry_loops(self) -> None:
+        for loop in list(self._loops):
+            loop.hurry()
 
     def tick(self) -> None:
         """What the sender thread sees to: samples that wait, heartbeats, and what the process uses."""
         if not self.is_open or self._pid != os.getpid():
             return
         now = monotonic_s()
+        for loop in list(self._loops):
+            loop.hurry(only_overdue=True)
         if self._vitals is not None and now - self._vitals_at >= VITALS_S:
             self._vitals_at = now
             self._measure({}, self._vitals.sample())
-        if now - self._sampled_at >= SAMPLE_S:
-            self._send_sample()
+        if self._samples.due:
+            self._samples.send()
         if not self.joined and now - self._reported_at >= HEARTBEAT_S:
             self._report({"kind": "heartbeat"})
 
     def live_state(self) -> dict[str, Any]:
         """Where the job stands, as a dict of Job keys."""
-        done, total = self._known.get("recordsProcessed"), self._known.get("recordsTotal", self._total)
-        percent = self._known.get("progressPercent")
-        if percent is None and total and done is not None:
-            percent = min(100.0, done * 100 / total)
-        counts = {"recordsProcessed": done, "recordsTotal": total}
         return {
             "id": self.id,
             "name": self._plan.name,
             "type": self._plan.type,
             "status": "paused" if self.control.paused else "running",
-            "progressPercent": percent,
             "currentStep": self._step,
-            "metrics": {**self._metrics, **{key: value for key, value in counts.items() if value is not None}},
+            **self._samples.state(self._plan.total),
         }
 
     def _report(self, content: dict[str, Any]) -> None:
@@ -483,52 +437,8 @@ class Job:
     def after_fork(self) -> None:
         """In a forked child: locks that another thread of the parent may have held are not ours."""
         self._lock = threading.RLock()
-        self.control = Control(self._report)
-
-
-class _Loop:
-    """One tracked loop of a job."""
-
-    def __init__(self, owner: Job, step: str | None, total: int | None) -> None:
-        self._owner = owner
-        self._step = step
-        self._total = total
-        self._counts = False
-
-    @harmless
-    def begin(self) -> None:
-        """The first item is asked for."""
-        owner = self._owner
-        if self._step is not None:
-            owner._start_step(str(self._step))
-        with owner._lock:
-            self._counts = owner._loops == 0
-            owner._loops += 1
-            if not self._counts:
-                return
-            found: dict[str, Any] = {"recordsProcessed": 0}
-            if self._total is not None:
-                found["recordsTotal"] = self._total
-            elif owner._plan.total is None and owner._known.get("recordsTotal") is not None:
-                found["recordsTotal"] = None  # the total of the loop before is not this one's
-            owner._measure(found)
-
-    @harmless
-    def count(self, n: int) -> None:
-        """``n`` items are done."""
-        if self._counts:
-            self._owner._measure({"recordsProcessed": n})
-
-    @harmless
-    def end(self, n: int, finished: bool) -> None:
-        """The loop is over: to its end or left on purpose (``finished``), or by an exception."""
-        owner = self._owner
-        with owner._lock:
-            owner._loops -= 1
-            if self._counts:
-                owner._measure({"recordsProcessed": n}, now=True)
-        if finished and self._step is not None:
-            owner.finish_step(str(self._step))
+        self._samples = Samples(self._report)
+        self.control = Control(self._report, self._hurry_loops)
 
 
 def _in_event_loop() -> bool:
