@@ -1,0 +1,89 @@
+"""What keeps the store from committing, told from the error it raised, and for how long callers should stay away."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from enum import StrEnum
+from pathlib import Path
+
+import msgspec
+
+from etlmon.core.errors import StoreUnavailable
+
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
+
+class Cause(StrEnum):
+    """Why nothing can be committed. What ends it is said beside each; none needs a restart but DAMAGED."""
+
+    FULL = "full"
+    """No space. Ends when the ballast can be set aside again; until then the reserve is for control and state."""
+    LOCKED = "locked"
+    """Another process keeps the write lock. Ends when it lets go."""
+    MOVED = "moved"
+    """The file was renamed, removed or replaced while open. Ends when the same file is back in its place."""
+    FAILING = "failing"
+    """The disk or the file system reports errors. Ends when a write goes through."""
+    DAMAGED = "damaged"
+    """The file is corrupt. Reading goes on; ends with a restored backup and a restart."""
+
+
+class Trouble(msgspec.Struct, frozen=True):
+    """A cause and one sentence that a person can act on."""
+
+    cause: Cause
+    why: str
+
+    @property
+    def retry_after_s(self) -> float:
+        """When trying again may help."""
+        return {Cause.LOCKED: 1.0, Cause.FULL: 5.0, Cause.FAILING: 5.0}.get(self.cause, 30.0)
+
+    @property
+    def has_reserve(self) -> bool:
+        """Whether operations that may use the reserve still go through."""
+        return self.cause is Cause.FULL
+
+    def refusal(self) -> StoreUnavailable:
+        """What a caller is told."""
+        return StoreUnavailable(self.why, retry_after_s=self.retry_after_s)
+
+
+def is_fatal(fault: Exception) -> bool:
+    """Whether an error says something of the store itself, rather than of the operation that met it."""
+    if isinstance(fault, OSError):
+        return fault.errno in (*_NO_SPACE, errno.EIO, errno.EROFS)
+    return isinstance(fault, sqlite3.DatabaseError) and not isinstance(
+        fault, (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.NotSupportedError)
+    )
+
+
+def diagnose(fault: Exception, path: Path) -> Trouble:
+    """What a failed transaction means."""
+    code = getattr(fault, "sqlite_errorcode", None)
+    if isinstance(fault, OSError):
+        full = fault.errno in _NO_SPACE
+    else:
+        full = code is not None and code & 0xFF == sqlite3.SQLITE_FULL
+    # The shared-memory file grows by I/O calls of its own, whose errors do not say that the disk is full.
+    if full or (code is not None and code & 0xFF == sqlite3.SQLITE_IOERR and _space(path) < 1 << 20):
+        return Trouble(Cause.FULL, f"The disk of {path.parent} is full: free some space; nothing needs a restart.")
+    match None if code is None else code & 0xFF:
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return Trouble(Cause.LOCKED, f"{path} is locked by another process: stop what uses it (try: fuser {path}).")
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return Trouble(
+                Cause.DAMAGED, f"{path} is damaged ({fault}): stop the server, put a backup in its place and start it."
+            )
+        case _:
+            return Trouble(Cause.FAILING, f"{path} cannot be written ({fault}): see to its disk.")
+
+
+def _space(path: Path) -> int:
+    try:
+        found = os.statvfs(path.parent)
+    except OSError:
+        return 1 << 62
+    return found.f_bavail * found.f_frsize
