@@ -35,7 +35,7 @@ _LEVEL = re.compile(
     rf"\b(?:({_NAMES.upper()}|FAIL|FAILED|FAILURE)\b"  # 2026-01-31 08:00:00 ERROR …
     rf"|(?i:level|lvl|severity)[\"']?\s*[=:]\s*[\"']?(\w+)"  # level=error, "level": "error"
     rf"|((?i:{_NAMES}))(?=\s?[:\])>!|]))"  # error: …, [warn] …
-    r"|^\s*(?:Caused by: |Exception in thread |[\w.$]*[a-z](Error|Exception|Warning)\b(?::|$))"
+    r"|^\s*(?:Caused by: |Exception in thread )|(?:^|\s)[\w.$]*[a-z](Error|Exception|Warning)(?::|$)"
 )
 _ALIASES = LEVEL_NUMBER | LEVEL_ALIASES | {"severe": 40, "panic": 50, "fail": 40, "failed": 40, "failure": 40}
 _TRACEBACK = "Traceback (most recent call last)"

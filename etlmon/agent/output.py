@@ -12,23 +12,23 @@ _HELD_BYTES = 4 * MAX_LINE_BYTES
 SEEN_BYTES = 4096
 """How much of what came last is shown to whoever reads the progress."""
 
-_CURSOR_UP = re.compile(r"\x1b\[\d*[AF]")
-_BAR = re.compile(r"[━╸╺╍─█▉▊▋▌▍▎▏░▒▓■□⣿#=>.\-]{4,}.*\d|\d%")
+_MAX_FRAME = 200
+_CURSOR_UP = re.compile(r"\x1b\[(\d*)[AF]")
 
 
 class Lines:
     """Puts one channel's bytes together to lines, without escape sequences.
 
     Of a line that redraws itself by carriage returns only its last state counts. A program that moves the cursor up
-    draws whole frames again and again: of its bars only the full ones are lines, and each only once.
+    draws frames: as many lines as it ever went up are kept back, since the next frame may replace them.
     """
 
     def __init__(self) -> None:
         self.seen = b""
         self._open = b""
         self._cut = 0
-        self._draws_frames = False
-        self._last = ""
+        self._frame: list[str] = []
+        self._height = 0
 
     def feed(self, data: bytes) -> list[str]:
         """The lines that ``data`` completes; ``seen`` is then the newest that came, whole or not."""
@@ -45,12 +45,13 @@ class Lines:
         return lines
 
     def flush(self, *, final: bool) -> list[str]:
-        """The line that has not ended: at the end whatever it is, before that only if nothing redraws it."""
-        if not self._open or (not final and b"\r" in self._open):
-            return []
-        lines = self._read(self._open)
-        self._open, self._cut = b"", 0
-        return [line for line in lines if line]
+        """What is held back: at the end whatever it is, before that not a line that redraws itself."""
+        lines: list[str] = []
+        if self._open and (final or b"\r" not in self._open):
+            lines = [line for line in self._read(self._open) if line]
+            self._open, self._cut = b"", 0
+        held, self._frame = self._frame, []
+        return lines + held
 
     def _hold(self, rest: bytes) -> None:
         if len(rest) > _HELD_BYTES:
@@ -65,29 +66,40 @@ class Lines:
         if raw[-1:] == b"\r":
             raw = raw[:-1]
         text = raw.decode(errors="replace")
-        if "\x1b" in text or "\x9b" in text:
-            self._draws_frames = self._draws_frames or _CURSOR_UP.search(text) is not None
-            text = strip_ansi(text)
+        if self._height or ("\x1b" in text and _CURSOR_UP.search(text)):
+            return self._read_frames(text)
+        text = strip_ansi(text)
         if "\r" in text:
             text = text.replace("\r\n", "\n")
         lines = text.split("\n")
         if "\r" in text:
             lines = [line for line in map(_last_state, lines) if line is not None]
-        if self._cut:
+        return self._clean(lines, text)
+
+    def _clean(self, lines: list[str], text: str) -> list[str]:
+        if self._cut and lines:
             lines[0] = _mark_cut(lines[0], self._cut)
         if "\x00" in text or 4 * max(map(len, lines), default=0) > MAX_LINE_BYTES:
             lines = [clean_line(line, MAX_LINE_BYTES) for line in lines]
-        return self._without_redrawn(lines) if self._draws_frames else lines
+        return lines
 
-    def _without_redrawn(self, lines: list[str]) -> list[str]:
-        kept = []
-        for line in lines:
-            drawn = _BAR.search(line) is not None
-            if line and line != self._last and not (drawn and "100%" not in line):
-                kept.append(line)
-            if line:
-                self._last = line
-        return kept
+    def _read_frames(self, text: str) -> list[str]:
+        """Line by line: going up takes back the lines that will be drawn over."""
+        rows = text.split("\n")
+        ups = [sum(int(count or 1) for count in _CURSOR_UP.findall(row)) for row in rows]
+        self._height = max(self._height, min(max(ups), _MAX_FRAME))
+        done: list[str] = []
+        for drawn, up in zip(rows, ups, strict=True):
+            if up:
+                del self._frame[max(0, len(self._frame) - up) :]
+            line = _last_state(strip_ansi(drawn))
+            if line is not None:
+                self._frame.append(line)
+            ready = len(self._frame) - self._height
+            if ready > 0:
+                done += self._frame[:ready]
+                del self._frame[:ready]
+        return self._clean(done, text)
 
 
 def _last_state(line: str) -> str | None:
