@@ -78,6 +78,7 @@ class Group:
 
     ``position``: every live member has been handed all that is selected up to here. ``pending_from``: from there to
     the first pending message nothing is selected. ``read_at``: when the server read the reports behind ``pending``.
+    ``members``: the live ones, by whether they take batches.
     """
 
     def __init__(self, ch: int, selection: Selection, node: Node, position: int) -> None:
@@ -87,7 +88,7 @@ class Group:
         self.pending = Box()
         self.pending_from = position
         self.read_at: list[int] = []
-        self.members: dict[Subscription, None] = {}
+        self.members: dict[bool, dict[Subscription, None]] = {False: {}, True: {}}
         self.n_users = 0
         self.snapshot: Snapshot | None = None
         self.snapshotting = asyncio.Lock()
@@ -101,21 +102,33 @@ class Group:
         self._metrics = Topic.METRICS in selection.topics
         self._notices = frozenset(selection.topics) if selection.scope is None else frozenset()
 
+    @property
+    def is_watched(self) -> bool:
+        """Whether there is a live member."""
+        return bool(self.members[False] or self.members[True])
+
     def join(self, subscription: Subscription, head: int) -> None:
         """Make ``subscription``, which has all up to ``head``, a live member. Nothing may be pending."""
-        if not self.members:
+        if not self.is_watched:
             self.position = head
         subscription.cursor = self.position  # from there to the head nothing is selected
-        self.members[subscription] = None
+        self.members[subscription.session.batch][subscription] = None
+
+    def drop(self, subscription: Subscription) -> bool:
+        """Take a member out, if it is one."""
+        members = self.members[subscription.session.batch]
+        if subscription not in members:
+            return False
+        del members[subscription]
+        return True
 
     def part(self, subscription: Subscription, head: int) -> None:
         """A member goes; its cursor is as far as it may claim."""
-        if subscription not in self.members:
+        if not self.drop(subscription):
             return
-        del self.members[subscription]
         if subscription.cursor == self.position:
             subscription.cursor = self.passed(head)
-        if not self.members:
+        if not self.is_watched:
             self.pending.take()
             self.read_at.clear()
 

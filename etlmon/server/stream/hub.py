@@ -20,7 +20,6 @@ from etlmon.core.events import Item, JobChange, Notice
 from etlmon.core.job import Job
 from etlmon.core.protocol import (
     AUTH_DEADLINE_S,
-    MAX_CLIENT_FRAME,
     STALLED_S,
     CloseCode,
     Cursor,
@@ -32,7 +31,7 @@ from etlmon.server.stream.groups import Group, Groups
 from etlmon.server.stream.messages import ChangeEntry, Entry, NoticeEntry, entry_of, frames
 from etlmon.server.stream.ring import Ring
 from etlmon.server.stream.selection import parse_selection
-from etlmon.server.stream.session import ConnectionView, Session
+from etlmon.server.stream.session import CLOSING_S, ConnectionView, Session, ViewerSocket
 from etlmon.server.stream.snapshot import KEPT_S, Snapshot, build_snapshot
 from etlmon.server.stream.stats import StreamStats
 from etlmon.server.stream.subscription import Subscription
@@ -47,8 +46,6 @@ MAX_VOLATILE = 10_000
 """Uncommitted states remembered to tell changes; the oldest is forgotten first."""
 MAX_DELAYS = 10_000
 """Update delays of one frame that are kept to be counted."""
-CLOSING_S = 4.0
-"""How long a planned end may take before the connections are cut."""
 RETRY_S = 5.0
 ANYONE = Identity(token_id=None, name="", role=Role.VIEWER)
 
@@ -158,7 +155,7 @@ class Hub:
 
     def _offer(self, entry: Entry) -> None:
         for group in self.groups.interested(entry):
-            if group.members:
+            if group.is_watched:
                 self._collect(group, entry)
 
     def _collect(self, group: Group, entry: Entry) -> None:
@@ -221,36 +218,34 @@ class Hub:
             self._observe_delays(group)
         for subscription in late:
             self.stats.n_fell_behind += 1
-            del group.members[subscription]
+            group.drop(subscription)
             subscription.session.fall_behind(subscription)
 
     def _write(self, group: Group, messages: list[bytes], reached: int) -> list[Subscription]:
         """Write to the members, and move the group to ``reached``; those left out are returned, at their old place."""
-        start, late, shared = group.position, [], dict[bool, bytes]()
-        n_frames = n_bytes = 0
-        for member in group.members:
-            session = member.session
-            if member.cursor != start:
+        start, late = group.position, list[Subscription]()
+        for batch in (False, True):
+            members = group.members[batch]
+            if not members:
+                continue
+            frame, n_late = frames(messages, batch=batch), len(late)
+            for member in members:  # the hot loop: 100,000 turns a second when 100 viewers watch 1,000 changes
+                session = member.session
+                if session.protocol.writing_paused or member.cursor != start:
+                    late.append(member)
+                else:
+                    session.transport.write(frame)
+                    member.cursor = reached
+            n_written = len(members) - len(late) + n_late
+            self.stats.n_frames += n_written
+            self.stats.n_bytes += n_written * len(frame)
+        for member in late:
+            if member.cursor == start:
+                member.cursor = group.pending_from
+            else:
                 self.stats.n_misplaced += 1
                 logger.error("A live member was not where its group was", extra={"action": "member_misplaced"})
-                late.append(member)
-                continue
-            if session.protocol.writing_paused or session.transport.is_closing():
-                member.cursor = group.pending_from
-                late.append(member)
-                continue
-            frame = shared.get(session.batch)
-            if frame is None:
-                frame = shared[session.batch] = frames(messages, batch=session.batch)
-            session.transport.write(frame)
-            size = len(frame)
-            session.n_handed += size
-            member.cursor = reached
-            n_frames += 1
-            n_bytes += size
         group.position = reached
-        self.stats.n_frames += n_frames
-        self.stats.n_bytes += n_bytes
         return late
 
     def _observe_delays(self, group: Group) -> None:
@@ -270,9 +265,7 @@ class Hub:
         wanted = wanted_from_query(query)
         parse_selection(wanted, identity or ANYONE, self.clock.now_ms())
         self._admit(request, identity)
-        ws = web.WebSocketResponse(
-            compress=False, autoping=False, max_msg_size=MAX_CLIENT_FRAME, writer_limit=0, timeout=CLOSING_S
-        )
+        ws = ViewerSocket()
         await ws.prepare(request)
         session = Session(self, ws, request, identity)
         self._sessions[session] = None

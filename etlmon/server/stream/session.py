@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiohttp import WSMsgType, web
+from aiohttp import WSCloseCode, WSMsgType, web
 
 from etlmon.core.access import Identity
 from etlmon.core.errors import EtlmonError, Invalid, Malformed, NotAuthenticated, TooManyRequests
 from etlmon.core.filters import Node
 from etlmon.core.protocol import (
+    MAX_CLIENT_FRAME,
     MAX_SUBSCRIPTIONS,
     PROTOCOL,
     Auth,
@@ -45,6 +47,8 @@ MAIN = "main"
 MESSAGES_PER_S = 50.0
 MESSAGES_AT_ONCE = 200.0
 """How fast a client may talk; beyond it is cut with ``CloseCode.TOO_MANY_MESSAGES``."""
+CLOSING_S = 4.0
+"""How long a planned end may take before the connections are cut."""
 ABORT_AFTER_S = 2.0
 """A closing transport would wait for ever to hand over its buffer (aiohttp: facts, realtime §3): then it is cut."""
 WRITE_HIGH = 64 * 1024
@@ -89,8 +93,27 @@ class ConnectionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     subscriptions: list[SubscriptionView]
 
 
+class ViewerSocket(web.WebSocketResponse):
+    """aiohttp's WebSocket as viewers need it: shared frames forbid compression, and each write is followed by a drain.
+
+    ``on_close`` is called before a close frame goes out, whoever began: nothing may follow it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            compress=False, autoping=False, max_msg_size=MAX_CLIENT_FRAME, writer_limit=0, timeout=CLOSING_S
+        )
+        self.on_close: Callable[[], None] = lambda: None
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
+        """As aiohttp's."""
+        self.on_close()
+        return await super().close(code=code, message=message, drain=drain)
+
+
 class Session:
-    """See the module. ``n_handed`` counts the bytes given to the transport, so that what the peer took can be told."""
+    """See the module. ``n_handed`` counts bytes given to the transport (but for groups' frames, which a stalled peer
+    is not given), so that it can be told whether the peer took something."""
 
     __slots__ = (
         "_allowance",
@@ -121,7 +144,7 @@ class Session:
         "ws",
     )
 
-    def __init__(self, hub: Hub, ws: web.WebSocketResponse, request: web.Request, identity: Identity | None) -> None:
+    def __init__(self, hub: Hub, ws: ViewerSocket, request: web.Request, identity: Identity | None) -> None:
         transport = request.transport
         if transport is None:
             raise ConnectionResetError("the peer left during the handshake")
@@ -151,6 +174,7 @@ class Session:
         self._taken = 0
         self._allowance = MESSAGES_AT_ONCE
         bound_buffers(transport)
+        ws.on_close = self.leave
 
     # The conversation.
 
@@ -340,7 +364,7 @@ class Session:
 
     def write(self, data: bytes) -> None:
         """Hand whole frames to the transport."""
-        if not self.transport.is_closing():
+        if not self.ws.closed and not self.transport.is_closing():
             self.transport.write(data)
             self.n_handed += len(data)
 
@@ -431,6 +455,7 @@ class Session:
     def leave(self) -> None:
         """Take no further part: every subscription ends and the catch-up stops."""
         self._closing = True
+        self.ws.on_close = _nothing
         for subscription in list(self.subscriptions.values()):
             self._end(subscription)
         if self._task is not None:
@@ -463,6 +488,10 @@ class Session:
             latency_ms=self.latency_ms,
             subscriptions=subscriptions,
         )
+
+
+def _nothing() -> None:
+    """For the second call of ``on_close``."""
 
 
 def bound_buffers(transport: asyncio.Transport) -> None:
