@@ -20,7 +20,7 @@ from etlmon.core.errors import (
     NotAuthenticated,
     UnsupportedMedia,
 )
-from etlmon.server.api.bodies import check_media, inflate, parse_body, read_body
+from etlmon.server.api.bodies import check_media, check_utf8, inflate, parse_body, read_body
 from etlmon.server.api.params import parse_params, refuse_credentials
 from etlmon.server.api.problems import NotHere, from_aiohttp, problem, protect
 from etlmon.server.api.routes import Access, Call, Context, Route, json_response
@@ -187,6 +187,7 @@ class Guard:
         if encoding != "identity":
             raw = await inflate(raw, encoding)
         if route.body is None or route.body is bytes:
+            check_utf8(raw)
             return raw
         if route.body_optional and not raw.strip():
             return route.body()

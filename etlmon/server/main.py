@@ -86,36 +86,42 @@ async def serve(launch: Launch) -> None:
     """One server's whole life."""
     config = launch.config
     check_config(config)
+    tls = tls_context(config.server)
     with StopSignal() as stop, bind(config.server) as sock:
-        url = url_of(config.server, sock)
-        publisher = Publisher()
-        async with AsyncExitStack() as cellar:
+        async with AsyncExitStack() as cellar:  # left in the opposite order
+            cellar.callback(remove_server_file, launch.data_dir, os.getpid())
+            publisher = Publisher()
             store = await open_store(config, launch.data_dir, publisher)
             cellar.push_async_callback(store.close)
             context = await build_context(launch, store, publisher)
             await keep_admin_token(context, launch.data_dir)
+            runner = web.AppRunner(
+                build_app(context, ROUTES), access_log=None, handle_signals=False, shutdown_timeout=IN_FLIGHT_S
+            )
+            await runner.setup()
+            connections = _connections(runner, config)
+            loop = asyncio.get_running_loop()
+            listening = await loop.create_server(connections, sock=sock, ssl=tls, backlog=1024)
+            _announce(launch, url_of(config.server, sock), store.epoch)
             async with asyncio.TaskGroup() as duties:
                 tasks = [duties.create_task(duty.run(), name=name) for name, duty in build_duties(context).items()]
-                runner = web.AppRunner(
-                    build_app(context, ROUTES), access_log=None, handle_signals=False, shutdown_timeout=IN_FLIGHT_S
-                )
-                await runner.setup()
-                connections = _connections(runner, config)
-                tls = tls_context(config.server)
-                listening = await asyncio.get_running_loop().create_server(
-                    connections, sock=sock, ssl=tls, backlog=1024
-                )
-                write_server_file(launch.data_dir, url=url, pid=os.getpid(), version=__version__, epoch=store.epoch)
-                cellar.callback(remove_server_file, launch.data_dir, os.getpid())
-                gc.collect()
-                gc.freeze()
-                launch.tell(url)
-                logger.info("The server serves", extra={"action": "start", "url": url, "epoch": store.epoch})
                 await stop.asked.wait()
                 await _stop(context, listening, runner, stop)
                 for task in tasks:
                     task.cancel()
-    logger.info("The server has stopped", extra={"action": "stop"})
+    logger.info("The server has stopped", extra={"action": "stopped"})
+
+
+def _announce(launch: Launch, url: str, epoch: str) -> None:
+    """Tell programs and people where it serves; what was made so far is left to live for ever (gc.freeze)."""
+    gc.collect()
+    gc.freeze()
+    try:
+        write_server_file(launch.data_dir, url=url, pid=os.getpid(), version=__version__, epoch=epoch)
+    except OSError as fault:  # a full disk must not keep the server from being restarted on it
+        logger.error("server.json could not be written", extra={"action": "announce", "why": fault.strerror})
+    launch.tell(url)
+    logger.info("The server serves", extra={"action": "start", "url": url, "epoch": epoch})
 
 
 async def _stop(context: Context, listening: asyncio.Server, runner: web.AppRunner, stop: StopSignal) -> None:

@@ -81,6 +81,15 @@ def check_media(request: web.BaseRequest) -> None:
         raise UnsupportedMedia("Send the body as JSON in UTF-8.")
 
 
+def check_utf8(body: bytes) -> None:
+    """Malformed unless the bytes are UTF-8: for handlers that decode them themselves."""
+    try:
+        if not body.isascii():
+            body.decode()
+    except UnicodeDecodeError:
+        raise Malformed("The body is not UTF-8.") from None
+
+
 def parse_json(body: bytes) -> Any:
     """Any JSON value. NaN, depth bombs and wrong text are Malformed; doubled keys and overflowing numbers Invalid."""
     try:

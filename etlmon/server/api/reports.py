@@ -14,6 +14,7 @@ from etlmon.core.errors import Fault, Invalid, NotFound
 from etlmon.core.ids import is_job_id
 from etlmon.core.job import JobView, Record, view
 from etlmon.core.reports import Batch, CommandItem, Progress, Receipt
+from etlmon.server.api.bodies import parse_json
 from etlmon.server.api.routes import KIB, Call, Route
 
 MAX_BATCH_BYTES = 8 * 1024 * KIB
@@ -59,6 +60,8 @@ async def get_commands(call: Call) -> CommandList:
 
 async def put_progress(call: Call) -> JobView:
     """One progress report, for those who have only curl."""
+    if not isinstance(parse_json(call.body), dict):
+        raise Invalid("The body must be a JSON object.")
     job_id = call.path["id"]
     known = await call.context.store.job(job_id) if is_job_id(job_id) else None
     if known is not None and not call.identity.may_report(known):

@@ -14,7 +14,6 @@ from etlmon.core.job import Status
 from etlmon.server.store.readers import Readers
 from etlmon.server.store.rollups import HOUR_MS, percentile
 
-
 FLAKY_RUNS = 500_000
 """Finished jobs that one look for flakiness may go through."""
 
