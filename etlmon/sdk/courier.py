@@ -39,6 +39,8 @@ PROBE_AHEAD: Final = 1_000_000
 """So far beyond what was sent that the server must call it a hole, and name the ``ack`` that it holds."""
 SLOW_S: Final = 5.0
 QUICK_S: Final = 1.0
+QUICK_RUN: Final = 8
+"""After so many quick batches in a row the next may be twice as large."""
 LEAST_BYTES: Final = 8 * 1024
 
 
@@ -84,7 +86,13 @@ class Courier:
         self._max_bytes = limits.batch_bytes
         self._was_busy = False
         self._unanswered = 0
+        self._quick = 0
         self._renewed = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what waits fills a batch, so that there is nothing to gain by waiting for more."""
+        return self.spool.appended - self.spool.settled >= self._max_reports
 
     def carry(self, transport: Transport) -> Carried:
         """Send the next batch and do what the answer asks for."""
@@ -151,9 +159,11 @@ class Courier:
 
     def _pace(self, took_s: float) -> None:
         """Smaller batches on a slow line, so that none outlasts the time limit; larger again when it goes well."""
+        self._quick = self._quick + 1 if took_s < QUICK_S else 0
         if took_s > SLOW_S:
             self._max_bytes = max(LEAST_BYTES, self._max_bytes // 2)
-        elif took_s < QUICK_S:
+        elif self._quick >= QUICK_RUN:
+            self._quick = 0
             self._max_bytes = min(self._limits.batch_bytes, self._max_bytes * 2)
             self._max_reports = min(self._limits.batch_reports, self._max_reports * 2)
 
@@ -177,6 +187,7 @@ class Courier:
         if self._is_taken(batch, transport):
             self.spool.taken()
         elif len(batch.payloads) > 1:
+            self._quick = 0
             self._max_reports = max(1, len(batch.payloads) // 2)
             self.spool.recut(self._max_reports)
         else:

@@ -121,7 +121,7 @@ class Sender:
         self._adopt(step)
         if step is Step.IDLE and self._orphan is None:
             self._bell.wait(TICK_S)
-        elif step is Step.MOVED and self.spool.appended - self.spool.settled < self._limits.batch_reports:
+        elif step is Step.MOVED and not self._own.is_full:
             self._urgent.wait(LINGER_S)
         return True
 
