@@ -12,11 +12,11 @@ from collections.abc import Sequence
 
 from etlmon.agent.copying import CHUNK, Copy
 from etlmon.agent.signals import Signals
-from etlmon.agent.telling import Reports
+from etlmon.agent.telling import Reports, Way
 
 GRANDCHILD_S = 1.0
-AWAY_S = 1.8
-"""Without an answer from the server we are gone this long after the child (interface: within 2 s)."""
+AWAY_S = 1.2
+"""How long after the child's end an answer is waited for; with the half second that closing may take, under 2 s."""
 ANSWERING_S = 10.0
 _STEP_S = 0.02
 _SLICE_S = 0.25
@@ -60,8 +60,8 @@ def hand_over(copies: Sequence[Copy]) -> None:
                 )
 
 
-def say_goodbye(reports: Reports, ended: float) -> bool:
-    """Leave when all is acknowledged, or when the server does not answer; whether all was.
+def say_goodbye(reports: Reports, way: Way, ended: float) -> None:
+    """Leave when all is acknowledged, or when the server does not answer.
 
     ``ended`` is when the child ended (monotonic seconds). A server that answers is waited for up to ten seconds; what
     it has not acknowledged by then a process of its own goes on sending.
@@ -69,10 +69,7 @@ def say_goodbye(reports: Reports, ended: float) -> bool:
     done = _all_acknowledged(reports, ended)
     reports.close(0.0)
     if not done:
-        from etlmon.sdk.flush import spawn_flusher
-
-        spawn_flusher()
-    return done
+        way.leave_flusher()
 
 
 def _all_acknowledged(reports: Reports, ended: float) -> bool:

@@ -17,8 +17,8 @@ from etlmon.agent.process import Launch, NotStarted, start, start_in_session
 from etlmon.agent.pty import ControllingTerminal, alone_in_group
 from etlmon.agent.signals import Signals, die_of
 from etlmon.agent.stdio import arrange, fill_closed
-from etlmon.agent.telling import Ending, Options, instant, not_started_failure, started
-from etlmon.agent.wrapper import Connect, Wrapper
+from etlmon.agent.telling import Ending, Options, Way, instant, not_started_failure, started
+from etlmon.agent.wrapper import Wrapper
 from etlmon.core import reports as r
 from etlmon.core.ids import is_job_id
 from etlmon.host.clock import monotonic_s, new_id, now_ms
@@ -42,7 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return 128 + self.signum
 
 
-def run(options: Options, connect: Connect) -> Outcome:
+def run(options: Options, way: Way) -> Outcome:
     """Run the command of ``options`` as a job, to its end. OSError when not even the wrapper can start."""
     closed = fill_closed()
     signals = Signals()
@@ -64,13 +64,13 @@ def run(options: Options, connect: Connect) -> Outcome:
     except NotStarted as fault:
         if terminal is not None and eager:
             terminal.give(os.getpgrp())
-        return _not_started(options, connect, job_id, outer_job, at, fault)
+        return _not_started(options, way, job_id, outer_job, at, fault)
     finally:
         arrangement.close_childs()
     foreground = Foreground(arrangement, terminal, child, signals, given=eager)
-    wrapper = Wrapper(options, job_id, child, signals, arrangement, foreground, parent_id=outer_job)
+    wrapper = Wrapper(options, way, job_id, child, signals, arrangement, foreground, parent_id=outer_job)
     try:
-        return _outcome(wrapper.live(connect), wrapper)
+        return _outcome(wrapper.live(), wrapper)
     finally:
         foreground.leave()
 
@@ -81,18 +81,16 @@ def _outcome(ending: Ending, wrapper: Wrapper) -> Outcome:
     return Outcome(code=ending.code or 0, signum=ending.signum, whole_group=wrapper.whole_group)
 
 
-def _not_started(
-    options: Options, connect: Connect, job_id: str, outer_job: str | None, at: int, fault: NotStarted
-) -> Outcome:
+def _not_started(options: Options, way: Way, job_id: str, outer_job: str | None, at: int, fault: NotStarted) -> Outcome:
     program = options.argv[0]
     with contextlib.suppress(OSError):
         os.write(2, os.fsencode(f"etlmon: {program}: {fault}\n"))
     with contextlib.suppress(Exception):
-        reports = connect(lambda _: None)
+        reports = way.open(lambda _: None)
         reports.report(started(job_id, options, at=at, host=socket.gethostname(), parent_id=outer_job))
         failure = not_started_failure(fault.exit_code, program, str(fault))
         reports.report(r.Failed(job_id=job_id, at=instant(now_ms()), failure=failure))
-        say_goodbye(reports, monotonic_s())
+        say_goodbye(reports, way, monotonic_s())
     return Outcome(code=fault.exit_code)
 
 

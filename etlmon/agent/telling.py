@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -48,6 +49,16 @@ class Reports(Protocol):
 
     def close(self, timeout_s: float, /) -> bool:
         """The same, and let go of the spool."""
+
+
+class Way(Protocol):
+    """The way to the server, opened only once the command runs."""
+
+    def open(self, take_command: Callable[[r.CommandItem], None], /) -> Reports:
+        """A reporter that hands the server's commands to ``take_command`` (in a thread of its own)."""
+
+    def leave_flusher(self) -> None:
+        """Leave a process behind that goes on sending what could not be sent in time."""
 
 
 class Mute:

@@ -8,7 +8,6 @@ import select
 import signal
 import socket
 from collections import deque
-from collections.abc import Callable
 
 from etlmon.agent.copying import Copy, Tap
 from etlmon.agent.foreground import Foreground
@@ -23,6 +22,7 @@ from etlmon.agent.telling import (
     Mute,
     Options,
     Reports,
+    Way,
     failure_of,
     instant,
     started,
@@ -40,9 +40,6 @@ LIVES_S = 0.05
 MAX_COMMANDS = 100
 _KEYBOARD = frozenset({signal.SIGINT, signal.SIGQUIT})
 
-Connect = Callable[[Callable[[r.CommandItem], None]], Reports]
-"""Opens the way to the server, given what takes the server's commands. Called once the command runs."""
-
 
 class Wrapper:
     """One running command: what became of it, what was asked of it, when to do what next (monotonic seconds)."""
@@ -50,6 +47,7 @@ class Wrapper:
     def __init__(
         self,
         options: Options,
+        way: Way,
         job_id: str,
         child: Child,
         signals: Signals,
@@ -59,6 +57,7 @@ class Wrapper:
         parent_id: str | None,
     ) -> None:
         self.options = options
+        self._way = way
         self.job_id = job_id
         self.ending: Ending | None = None
         self.reports: Reports = Mute()
@@ -88,13 +87,13 @@ class Wrapper:
 
     # -- the story ----------------------------------------------------------------------------------------------
 
-    def live(self, connect: Connect) -> Ending:
+    def live(self) -> Ending:
         """From the first byte to the last report; how the command ended."""
         for copy in self._copies:
             copy.start()
         self._foreground.enter()
         try:
-            self._tell(connect)
+            self._tell()
             self._watch()
         except Exception as fault:  # noqa: BLE001 - Law 5: a fault of ours must not end the command
             _explain(fault)
@@ -105,9 +104,9 @@ class Wrapper:
         hand_over(self._copies)
         return self.ending or Ending(code=125)
 
-    def _tell(self, connect: Connect) -> None:
+    def _tell(self) -> None:
         try:
-            self.reports = connect(self._take_command)
+            self.reports = self._way.open(self._take_command)
         except Exception as fault:  # noqa: BLE001
             _explain(fault)
         self.reports.report(
@@ -315,7 +314,7 @@ class Wrapper:
             if self._scribe is not None:
                 self._scribe.finish(1.0)
             self.reports.report(self._final())
-            say_goodbye(self.reports, self._ended)
+            say_goodbye(self.reports, self._way, self._ended)
         except Exception as fault:  # noqa: BLE001 - the exit status is still owed
             _explain(fault)
 

@@ -93,22 +93,35 @@ def run(
         capture=not no_capture,
     )
     try:
-        return run_command(options, _connector(context)).take()
+        return run_command(options, _WayOut(context)).take()
     except OSError as fault:
         click.echo(f"etlmon: the command could not be started: {fault}", err=True)
         return WRAPPER_FAULT
 
 
-def _connector(context: Context) -> Callable[[Callable[[CommandItem], None]], Reports]:
-    def connect(take_command: Callable[[CommandItem], None]) -> Reports:
+class _WayOut:
+    """The way to the server that the shared options name."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+
+    def open(self, take_command: Callable[[CommandItem], None], /) -> Reports:
+        """The reporter of this run; its warnings stay off stderr, which is the command's."""
         import logging
 
+        from etlmon.host.paths import spool_dir
         from etlmon.sdk.guard import LOGGER
         from etlmon.sdk.reporter import Reporter
 
-        logging.getLogger(LOGGER).addHandler(logging.NullHandler())  # stderr is the command's
-        reporter = Reporter(context.endpoint, source="run")
+        logging.getLogger(LOGGER).addHandler(logging.NullHandler())
+        reporter = Reporter(self._context.endpoint, spool_dir=spool_dir(self._context.data_dir), source="run")
         reporter.on_command(take_command)
         return reporter
 
-    return connect
+    def leave_flusher(self) -> None:
+        """It is told the server and the token: they may have come from an option."""
+        from etlmon.host.paths import spool_dir
+        from etlmon.sdk.destination import look_up
+        from etlmon.sdk.flush import spawn_flusher
+
+        spawn_flusher(spool_dir(self._context.data_dir), look_up(self._context.endpoint))

@@ -18,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 DEADLINE_S = 20.0
@@ -195,6 +196,29 @@ def wrapped(listener: Listener, tmp_path: Path) -> Iterator[Wrapped]:
     one = Wrapped(environment(listener.url, tmp_path / "etlmon"), tmp_path / "work")
     yield one
     one.close()
+    _end_flushers(str(tmp_path))
+
+
+def _end_flushers(spool: str) -> None:
+    """What was left behind for a server that will never come."""
+    for process in psutil.process_iter(["cmdline"]):
+        words = process.info["cmdline"] or []
+        if "etlmon.sdk.flush" in words and words[-1].startswith(spool):
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+@pytest.fixture
+def gone() -> Callable[[int], bool]:
+    """Whether a process has ended; nobody may have asked for its status yet."""
+
+    def ended(pid: int) -> bool:
+        try:
+            return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    return ended
 
 
 @pytest.fixture
