@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -30,6 +31,7 @@ class MemoryJournal:
         self.epoch = EPOCH
         self.head = 0
         self.oldest = 0
+        self.logs = SimpleNamespace(oldest_seq=0)
         self.items: list[Item] = []
         self.jobs: dict[str, Job] = {}
         self.n_reads = 0
@@ -103,6 +105,11 @@ class MemoryJournal:
         lines = [LogLine(seq + n, job_id, job.name, at, level, text) for n, text in enumerate(messages)]
         self.commit(LogRun(seq=seq, at=at, lines=lines, jobs={job_id: job}))
         return self.head
+
+    def forget(self, upto: int) -> None:
+        """Retention: what was committed up to a number is gone."""
+        self.items = [each for each in self.items if each.seq > upto]
+        self.oldest = upto
 
     def notice(self, topic: str, kind: str, **data: Any) -> int:
         self.commit(Notice(seq=self.head + 1, at=clock.now_ms(), topic=topic, type=kind, data=data))
@@ -178,7 +185,7 @@ class Stage:
         """Until the fact holds."""
         async with asyncio.timeout(DEADLINE_S):
             while not true():
-                await asyncio.sleep(0.002)  # noqa: ASYNC110  # facts of many kinds; polled, with a deadline
+                await asyncio.sleep(0.002)  # facts of many kinds; polled, with a deadline
 
 
 def identify(request: web.Request) -> Identity | None:

@@ -183,5 +183,7 @@ def check_final_state(journal: Any, reader: Reader) -> None:
     for job_id, (status, percent) in shown.items():
         assert (journal.jobs[job_id].status, journal.jobs[job_id].progress_percent) == (status, percent)
     if "status=running" in reader.query:
-        running = {job_id for job_id, job in journal.jobs.items() if not job.is_final and job.seq > reader.first_position}
+        running = {
+            job_id for job_id, job in journal.jobs.items() if not job.is_final and job.seq > reader.first_position
+        }
         assert running == set(shown)

@@ -64,7 +64,7 @@ def _resume(subscription: Subscription) -> tuple[int | None, str]:
         return None, "epoch"
     if since.seq > hub.head:
         return None, "future"
-    if since.seq < hub.store.oldest:
+    if since.seq < hub.oldest(subscription.group.selection):
         return None, "expired"
     return since.seq, ""
 
@@ -136,13 +136,13 @@ def _join(subscription: Subscription) -> None:
 async def _advance_from_store(subscription: Subscription) -> None:
     """One page that the ring no longer holds."""
     hub = subscription.session.hub
-    if subscription.cursor < hub.store.oldest:
+    selection = subscription.group.selection
+    if subscription.cursor < hub.oldest(selection):
         await _tell_gap(subscription)
         return
-    selection = subscription.group.selection
     async with hub.reading:
         items, reached = await hub.store.items_after(
-            subscription.cursor, hub.head, PAGE_ITEMS, jobs=selection.jobs, logs=selection.logs
+            subscription.cursor, hub.head, PAGE_ITEMS, jobs=selection.jobs or selection.logs, logs=selection.logs
         )
     if subscription.state is State.LAGGING:
         await _deliver(subscription, [entry_of(item, replayed=True) for item in items], reached)
@@ -151,7 +151,7 @@ async def _advance_from_store(subscription: Subscription) -> None:
 async def _tell_gap(subscription: Subscription) -> None:
     """Retention was faster than this reader: say what it missed, then show it how things stand."""
     session, hub = subscription.session, subscription.session.hub
-    epoch, start, end = hub.store.epoch, subscription.cursor, hub.store.oldest
+    epoch, start, end = hub.store.epoch, subscription.cursor, hub.oldest(subscription.group.selection)
     dropped = end - start
     session.n_dropped += dropped
     hub.stats.n_gaps += 1

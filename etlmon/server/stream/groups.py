@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from etlmon.server.stream.subscription import Subscription
 
 Message = tuple[str | None, int, bytes]
-"""(the job whose older sample it replaces, or None; its ``seq``; its bytes)"""
+"""(what older sample it replaces, by job; None: no one's; its ``seq``; its bytes)"""
 
 
 class Box:
@@ -154,9 +154,9 @@ class Group:
                 yield None, notice.seq, self._whole(entry.parts())
 
     def _of_change(self, entry: ChangeEntry) -> Message | None:
-        if not (self._jobs or self._metrics):
-            return None
         change = entry.change
+        if not (self._jobs or self._metrics):
+            return self._of_gap(entry)
         after, now = change.after, change.at
         seen = self._sees(after, now)
         is_sample = change.event is None
@@ -164,12 +164,23 @@ class Group:
             if not self._was_seen(entry):
                 return None
             return self._message(MessageType.JOB_GONE, entry.gone(), change.seq, after.id if is_sample else None)
+        if entry.is_gap and self.selection.logs:
+            return self._of_gap(entry)
         sample_of = after.id if is_sample and not entry.is_status else None
         if self._jobs and not (self._metrics and change.metrics_only and not entry.is_status):
             return self._message(entry.type, entry.update(), change.seq, sample_of)
         if self._metrics and (change.before is None or change.before.metrics != after.metrics):
+            if sample_of is not None:
+                sample_of += "\0metrics"  # it must not replace a progress message, which says more
             return self._message(MessageType.METRICS_UPDATE, entry.metrics(), change.seq, sample_of)
         return None
+
+    def _of_gap(self, entry: ChangeEntry) -> Message | None:
+        """Lines that an agent gave up, for those who read lines."""
+        change = entry.change
+        if not (entry.is_gap and self.selection.logs and self._sees(change.after, change.at)):
+            return None
+        return self._message(MessageType.GAP, entry.gap(), change.seq, None)
 
     def _was_seen(self, entry: ChangeEntry) -> bool:
         """Whether the job was in the selection before the change that it is not in any more."""
@@ -275,4 +286,6 @@ class Groups:
         lists = [self._of_notices] if selection.scope is None else []
         if selection.job_ids is not None:
             return lists + [self._by_job.setdefault(job_id, {}) for job_id in selection.job_ids]
-        return lists + [self._of_jobs] * selection.jobs + [self._of_lines] * selection.logs
+        if selection.jobs or selection.logs:  # who reads lines is told of lines given up, which is an event of a job
+            lists.append(self._of_jobs)
+        return lists + [self._of_lines] * selection.logs

@@ -30,7 +30,7 @@ from etlmon.server.limits import is_loopback
 from etlmon.server.stream.groups import Group, Groups
 from etlmon.server.stream.messages import ChangeEntry, Entry, NoticeEntry, entry_of, frames
 from etlmon.server.stream.ring import Ring
-from etlmon.server.stream.selection import parse_selection
+from etlmon.server.stream.selection import Selection, parse_selection
 from etlmon.server.stream.session import CLOSING_S, ConnectionView, Session, ViewerSocket
 from etlmon.server.stream.snapshot import KEPT_S, Snapshot, build_snapshot
 from etlmon.server.stream.stats import StreamStats
@@ -50,8 +50,18 @@ RETRY_S = 5.0
 ANYONE = Identity(token_id=None, name="", role=Role.VIEWER)
 
 
+class Logs(Protocol):
+    """What the hub asks of the store's logs."""
+
+    @property
+    def oldest_seq(self) -> int: ...
+
+
 class Journal(Protocol):
     """What the hub asks of the store."""
+
+    @property
+    def logs(self) -> Logs: ...
 
     @property
     def epoch(self) -> str: ...
@@ -354,6 +364,10 @@ class Hub:
     def monotonic(self) -> float:
         """The loop's clock."""
         return asyncio.get_running_loop().time()
+
+    def oldest(self, selection: Selection) -> int:
+        """A cursor before this has lost something of the selection to retention."""
+        return max(self.store.oldest, self.store.logs.oldest_seq) if selection.logs else self.store.oldest
 
     def cursor(self) -> Cursor:
         """The newest committed place."""

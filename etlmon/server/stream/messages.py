@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from etlmon.core.events import Item, JobChange, LogRun, Notice
+from etlmon.core.events import EventKind, Item, JobChange, LogRun, Notice
 from etlmon.core.forecast import forecast
 from etlmon.core.instants import format_instant, format_optional
 from etlmon.core.job import (
@@ -147,7 +147,19 @@ class ChangeEntry:
     its messages have no ``seq``, and only its first is sure to tell a change of status.
     """
 
-    __slots__ = ("_gone", "_metrics", "_update", "before_unknown", "change", "durable", "is_status", "last_seq", "size")
+    __slots__ = (
+        "_gap",
+        "_gone",
+        "_metrics",
+        "_update",
+        "before_unknown",
+        "change",
+        "durable",
+        "is_gap",
+        "is_status",
+        "last_seq",
+        "size",
+    )
 
     def __init__(self, change: JobChange, *, replayed: bool = False, durable: bool = True) -> None:
         self.change = change
@@ -156,6 +168,8 @@ class ChangeEntry:
         self.durable = durable
         self.before_unknown = change.before is None and change.event is None and (replayed or not durable)
         self.is_status = not (self.before_unknown and durable) and is_status_change(change.before, change.after)
+        self.is_gap = change.event is not None and change.event.kind is EventKind.GAP
+        self._gap: Parts | None = None
         self._update: Parts | None = None
         self._gone: Parts | None = None
         self._metrics: Parts | None = None
@@ -194,6 +208,16 @@ class ChangeEntry:
             data = encode({"jobId": self.change.after.id})
             self._gone = parts(MessageType.JOB_GONE, self.change.at, self.seq, data)
         return self._gone
+
+    def gap(self) -> Parts:
+        """``gap``: log lines that the job's agent gave up."""
+        if self._gap is None:
+            change = self.change
+            detail = change.event.detail if change.event is not None else {}
+            told = {key: detail.get(key) for key in ("dropped", "from", "to")}
+            data = encode({"jobId": change.after.id, "name": change.after.name, **told})
+            self._gap = parts(MessageType.GAP, change.at, self.seq, data)
+        return self._gap
 
 
 class LinesEntry:
