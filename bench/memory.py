@@ -1,4 +1,4 @@
-"""Memory and starts: the idle server, the server with a million jobs in its store, and ten minutes of 100 viewers.
+"""Memory: the idle server, and ten minutes of 100 viewers.
 
 ``ETLMON_SOAK_MINUTES`` shortens the long part (the growth is counted from a fifth of it on).
 """
@@ -14,7 +14,6 @@ import threading
 import time
 from pathlib import Path
 
-from bench.million import fill
 from bench.table import Row, main, median, rss_bytes
 from bench.wire import Poster, open_viewer
 from world import ServerProcess, new_id, started
@@ -33,20 +32,6 @@ def idle() -> Row:
         value = rss_bytes(server.process.pid) / MB
         server.stop()
     return Row(what="idle server, resident", value=value, unit="MB", at_most=70)
-
-
-def ready_with_a_million() -> Row:
-    """From the start of the process to the first answer, with 1 M jobs in the store."""
-    with tempfile.TemporaryDirectory() as directory:
-        fill(Path(directory), 1_000_000)
-        times = []
-        for _ in range(5):
-            server = ServerProcess(Path(directory))
-            begun = time.perf_counter()
-            server.start()
-            times.append(time.perf_counter() - begun)
-            server.stop()
-    return Row(what="ready with 1 M jobs in the store", value=median(times[1:]), unit="s", at_most=0.8)
 
 
 def drain(socks: list[object], stop: threading.Event) -> None:
@@ -99,7 +84,7 @@ def soak() -> Row:
 
 def measure() -> list[Row]:
     """All of it."""
-    return [idle(), ready_with_a_million(), soak()]
+    return [idle(), soak()]
 
 
 if __name__ == "__main__":
