@@ -184,8 +184,8 @@ class Stage:
     async def wait(self, true: Callable[[], bool]) -> None:
         """Until the fact holds."""
         async with asyncio.timeout(DEADLINE_S):
-            while not true():
-                await asyncio.sleep(0.002)  # facts of many kinds; polled, with a deadline
+            while not true():  # noqa: ASYNC110  # facts of many kinds have no event
+                await asyncio.sleep(0.002)
 
 
 def identify(request: web.Request) -> Identity | None:

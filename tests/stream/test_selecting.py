@@ -249,9 +249,11 @@ async def test_viewers_who_ask_for_the_same_in_other_words_share_a_group(stage) 
     viewers = [
         await stage.connect(query)
         for query in (
-            "topics=jobs,logs&words=b+a", "topics=logs,jobs&words=A,b&batch=1", "topics=logs&topics=jobs&words=a%20B%20a",
+            "topics=jobs,logs&words=b+a",
+            "topics=logs,jobs&words=A,b&batch=1",
+            "topics=logs&topics=jobs&words=a%20B%20a",
         )
-    ]  # fmt: skip
+    ]
     assert len({(await each.live())[-1]["ch"] for each in viewers}) == 1
     other = await stage.connect("topics=jobs,logs&words=b+a", role="reporter")
     await other.live()

@@ -94,11 +94,12 @@ def parse_selection(
     topics = _collect(faults, lambda: _parse_words("topics", wanted.topics, Topic))
     types = _collect(faults, lambda: _parse_words("types", wanted.types, DATA_TYPES))
     level = _collect(faults, lambda: _parse_level(wanted.level))
+    listed = _collect(faults, lambda: _parse_ids(wanted))
     node = _collect(faults, lambda: _parse_node(wanted, now, channel))
     if faults or node is None:
         detail = "; ".join(f"{fault.path}: {fault.message}" for fault in faults[:5])
         raise Invalid(f"This subscription is wrong at {detail}.", errors=tuple(faults))
-    ids = [job_id for job_id in (*split(wanted.job_ids), *split(wanted.job)) if not job_id.startswith("!")]
+    ids = [job_id for job_id in listed or () if not job_id.startswith("!")]
     selection = Selection(
         topics=topics or DEFAULT_TOPICS,
         filter=filters.canonical(node),
@@ -125,7 +126,7 @@ def has_words(message: str, words: tuple[str, ...]) -> bool:
 def _parse_node(wanted: Wanted, now: int, channel: str | None) -> Node:
     nodes = [
         *(_node_of(key, getattr(wanted, key)) for key in ("name", "type", "owner", "status")),
-        *(_node_of("id", [each]) for each in (*split(wanted.job_ids), *split(wanted.job)) if each.startswith("!")),
+        _node_of("id", [each for each in _parse_ids(wanted) if each.startswith("!")]),
     ]
     if channel is not None:
         nodes.append(_parse_channel(channel))
@@ -138,10 +139,20 @@ def _parse_node(wanted: Wanted, now: int, channel: str | None) -> Node:
     return node
 
 
-def _node_of(key: str, words: str | list[str] | None) -> Node:
+def _parse_ids(wanted: Wanted) -> tuple[str, ...]:
+    return _listed("jobIds", [*split(wanted.job_ids), *split(wanted.job)])
+
+
+def _listed(key: str, words: str | list[str] | None) -> tuple[str, ...]:
     values = split(words)
     if len(values) > MAX_VALUES:
-        raise Invalid(f"{key} lists more than {MAX_VALUES} values.", errors=(Fault(key, "too many values"),))
+        message = f"more than {MAX_VALUES} values"
+        raise Invalid(f"{key} lists {message}.", errors=(Fault(key, message),))
+    return values
+
+
+def _node_of(key: str, words: str | list[str] | None) -> Node:
+    values = _listed(key, words)
     wanted = any_of(key, [value for value in values if not value.startswith("!")])
     unwanted = [value.removeprefix("!") for value in values if value.startswith("!")]
     return both(wanted, negated(any_of(key, unwanted))) if unwanted else wanted
