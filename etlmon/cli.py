@@ -96,6 +96,9 @@ def main(args: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _silence_stdout()
         return EXIT_BROKEN_PIPE
+    except click.exceptions.NoArgsIsHelpError as unfinished:
+        click.echo(unfinished.format_message())
+        return 0
     except (KeyboardInterrupt, click.Abort):
         return EXIT_INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last net: whatever it is becomes a sentence and an exit code

@@ -16,7 +16,7 @@ import msgspec
 
 from etlmon.client.live_socket import SUBSCRIPTION, BrokenError, LiveSocket, RefusedError
 from etlmon.client.polling import Message, Poller
-from etlmon.client.rest import Client, HasAddress
+from etlmon.client.rest import AWAY, Client, HasAddress
 from etlmon.core import errors
 from etlmon.core.protocol import Cursor, MessageType, Wanted
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from aiohttp import ClientSession
 
 __all__ = ["Link", "LinkState", "Live", "LiveItem", "Message", "Reset", "Timing", "position"]
-
-AWAY = (errors.Unreachable, errors.Unavailable, errors.TooManyRequests, errors.DeadlineExceeded)
-"""What a poll may meet that another try heals."""
 
 
 class LinkState(StrEnum):

@@ -51,6 +51,10 @@ CLASSES: dict[int, type[errors.EtlmonError]] = {
 """Which fault of core.errors an HTTP status stands for."""
 
 
+AWAY = (errors.Unreachable, errors.Unavailable, errors.TooManyRequests, errors.DeadlineExceeded)
+"""What another try, a little later, may heal."""
+
+
 class HasAddress(Protocol):
     """What a client needs of ``host.endpoint.Endpoint``."""
 
@@ -145,28 +149,34 @@ class Client:
         """DELETE; None when the answer has no body."""
         return self._json("DELETE", path, params, None, ())
 
-    def items(self, path: str, params: Params = (), *, limit: int | None = None) -> Iterator[Any]:
+    def items(self, path: str, params: Params = (), *, limit: int | None = None) -> Iterator[dict[str, Any]]:
         """The items of a list, page after page, at most ``limit`` of them (None: all)."""
         left, cursor = limit, None
         while left is None or left > 0:
             asked = [*_pairs(params), ("limit", PAGE if left is None else min(left, PAGE))]
             page = self.get(path, asked if cursor is None else [*asked, ("cursor", cursor)])
-            if not isinstance(page, dict) or not isinstance(page.get("items"), list):
-                raise self._strange("a list without items")
-            yield from page["items"] if left is None else page["items"][:left]
-            left = None if left is None else left - len(page["items"])
+            items = self._items(page)
+            yield from items if left is None else items[:left]
+            left = None if left is None else left - len(items)
             following = page.get("nextCursor")
             if following is None or following == cursor:
                 return
             cursor = following
 
-    def listed(self, path: str, params: Params = ()) -> list[Any]:
+    def listed(self, path: str, params: Params = ()) -> list[dict[str, Any]]:
         """The items of a list that comes whole."""
-        answer = self.get(path, params)
-        if not isinstance(answer, dict) or not isinstance(answer.get("items"), list):
+        return self._items(self.get(path, params))
+
+    def _items(self, page: Any) -> list[dict[str, Any]]:
+        items = page.get("items") if isinstance(page, dict) else None
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise self._strange("a list without items")
-        items: list[Any] = answer["items"]
         return items
+
+    def records(self, path: str, params: Params = (), *, quiet_s: float | None = None) -> Iterator[dict[str, Any]]:
+        """The objects of an NDJSON answer as they come; see ``stream``."""
+        for line in self.stream(path, params, quiet_s=quiet_s):
+            yield self._decoded(line, "a line")
 
     def stream(self, path: str, params: Params = (), *, quiet_s: float | None = None) -> Iterator[bytes]:
         """The lines of an NDJSON answer as they come, on a connection of its own.
@@ -208,10 +218,17 @@ class Client:
         self._check(answer, raw, accept)
         if not raw and answer.status in (202, 204, 205):
             return None
+        return self._decoded(raw, f"HTTP {answer.status} with {_kind(answer)}")
+
+    def _decoded(self, raw: bytes, what: str) -> dict[str, Any]:
+        """The JSON object that every answer and every line of a stream is."""
         try:
-            return msgspec.json.decode(raw)
+            decoded = msgspec.json.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise self._strange(f"HTTP {answer.status} with {_kind(answer)} that is no JSON") from error
+            raise self._strange(f"{what} that is no JSON") from error
+        if not isinstance(decoded, dict):
+            raise self._strange(f"{what} that is no JSON object")
+        return decoded
 
     def _target(self, path: str, params: Params) -> str:
         query = urlencode([(key, _text(value)) for key, value in _pairs(params) if value is not None], errors="replace")

@@ -7,14 +7,17 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from etlmon.client.rest import AWAY
 from etlmon.commands.job_columns import is_final
-from etlmon.core.errors import Unavailable, Unreachable
 
 if TYPE_CHECKING:
     from etlmon.client.live import Link
     from etlmon.commands.context import Context
 
 Job = dict[str, Any]
+
+AGAIN_S = 1.0
+"""How long after a reading that failed the next is tried."""
 
 
 async def follow_jobs(context: Context, ids: Sequence[str]) -> AsyncGenerator[Job | Link, None]:
@@ -44,9 +47,12 @@ async def follow_jobs(context: Context, ids: Sequence[str]) -> AsyncGenerator[Jo
             elif isinstance(item, Link):
                 yield item
                 if stale and item.state in (LinkState.LIVE, LinkState.POLLING):
-                    changed_jobs, stale = await asyncio.to_thread(_read_again, client, held)
-                    for job in changed_jobs:
-                        yield job
+                    while stale:
+                        changed_jobs, stale = await asyncio.to_thread(_read_again, client, held)
+                        for job in changed_jobs:
+                            yield job
+                        if stale:
+                            await asyncio.sleep(AGAIN_S)
 
 
 def _merged(held: dict[str, Job], message: Any) -> Job | None:
@@ -73,7 +79,7 @@ def _read_again(client: Any, held: dict[str, Job]) -> tuple[list[Job], bool]:
             continue
         try:
             now = client.get(f"/api/jobs/{job_id}")
-        except (Unreachable, Unavailable):
+        except AWAY:
             unread = True
             continue
         held[job_id] = now

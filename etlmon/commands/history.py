@@ -51,14 +51,11 @@ def list_history(context: Context, /, sort: str | None, limit: int, everything: 
 @pass_context
 def export(context: Context, /, **options: Any) -> None:
     """Every finished job that matches, one JSON object per line (or as -o asks), whole."""
-    import msgspec
-
     from etlmon.commands.job_columns import COLUMNS, WIDE
 
     context.output = context.output or "jsonl"
     printer, client = context.printer(), context.client()
-    lines = client.stream("/api/history/export", filter_params(options))
-    printer.items((msgspec.json.decode(line) for line in lines), COLUMNS, wide=WIDE)
+    printer.items(client.records("/api/history/export", filter_params(options)), COLUMNS, wide=WIDE)
 
 
 @click.command("stats")

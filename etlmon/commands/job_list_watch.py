@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
+from etlmon.client.rest import AWAY
 from etlmon.commands.job_columns import COLUMNS, WIDE
 from etlmon.commands.output import Item, Look, Printer, note, write
-from etlmon.core.errors import Unavailable, Unreachable, Usage
+from etlmon.core.errors import Usage
 
 if TYPE_CHECKING:
     from etlmon.commands.context import Context
@@ -61,7 +62,7 @@ async def _watch(context: Context, params: Sequence[tuple[str, Any]], limit: int
             changed.clear()
             try:
                 view.show(await asyncio.to_thread(_page, client, params, limit))
-            except (Unreachable, Unavailable):
+            except AWAY:
                 view.tick()  # the listener says how the link stands, and rings when it is back
             await asyncio.sleep(AGAIN_S)
 

@@ -7,7 +7,10 @@ from typing import Any
 import click
 
 from etlmon.commands.context import Context, jobs_argument, pass_context
-from etlmon.commands.log_lines import Choice, choice_of, follow, line_options, read, show_lines
+from etlmon.commands.log_lines import QUIET_S, Choice, choice_of, follow, line_options, read, show_lines
+
+SEVERAL_QUIET_S = 2.0
+"""The server ends the answer for one job with the job; whether several have ended is asked after such a silence."""
 
 
 @click.command("logs")
@@ -24,6 +27,9 @@ def job_logs(context: Context, /, job_ids: tuple[str, ...], **options: Any) -> N
     from etlmon.commands.job_ids import resolve_all
 
     ids = resolve_all(client, job_ids)
+    if len(ids) > 1:
+        for job_id in ids:
+            client.get(f"/api/jobs/{job_id}/status")  # a search over ids would say nothing of one that is not there
     path = f"/api/jobs/{ids[0]}/logs" if len(ids) == 1 else "/api/logs"
     params = [] if len(ids) == 1 else [("jobs", "id:" + ",".join(ids))]
     lines = _followed(context, ids, path, params, choice) if choice.follow else read(client, path, params, choice)
@@ -34,12 +40,12 @@ def _followed(context: Context, ids: list[str], path: str, params: list[tuple[st
     client = context.client()
 
     def ended() -> bool:
+        from etlmon.client.rest import AWAY
         from etlmon.commands.job_columns import is_final
-        from etlmon.core.errors import Unavailable, Unreachable
 
         try:
             return all(is_final(client.get(f"/api/jobs/{job_id}/status")) for job_id in ids)
-        except (Unreachable, Unavailable):
+        except AWAY:
             return False
 
-    return follow(client, path, params, choice, ended)
+    return follow(client, path, params, choice, ended, quiet_s=QUIET_S if len(ids) == 1 else SEVERAL_QUIET_S)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 import msgspec
 
+from etlmon.client.rest import AWAY
 from etlmon.commands.output import Column, Item, Look, Printer, note, tsv_cell, write
 from etlmon.commands.table import painted
-from etlmon.core.errors import TimedOut, Unavailable, Unreachable, Usage
+from etlmon.core.errors import TimedOut, Usage
 from etlmon.core.text import shown
 
 if TYPE_CHECKING:
@@ -81,12 +82,17 @@ def choice_of(options: dict[str, Any]) -> Choice:
 def read(client: Client, path: str, params: Sequence[tuple[str, Any]], choice: Choice) -> Iterator[Item]:
     """The lines that there are, oldest first."""
     asked = [*params, *choice.params, ("stream", True), ("tail", choice.tail)]
-    for raw in client.stream(path, asked):
-        yield msgspec.json.decode(raw)
+    yield from client.records(path, asked)
 
 
 def follow(
-    client: Client, path: str, params: Sequence[tuple[str, Any]], choice: Choice, has_ended: Callable[[], bool]
+    client: Client,
+    path: str,
+    params: Sequence[tuple[str, Any]],
+    choice: Choice,
+    has_ended: Callable[[], bool],
+    *,
+    quiet_s: float = QUIET_S,
 ) -> Iterator[Item]:
     """The lines that there are and then those that come, each once and in order, until ``has_ended``.
 
@@ -100,7 +106,7 @@ def follow(
     while True:
         asked, before, ended = [*params, *choice.params, ("follow", True), ("cursor", last or None)], last, False
         try:
-            for line in _fresh(client.stream(path, asked, quiet_s=QUIET_S), last):
+            for line in _fresh(client.records(path, asked, quiet_s=quiet_s), last):
                 last, failures = line["seq"], 0
                 yield line
             ended = has_ended()
@@ -108,22 +114,19 @@ def follow(
                 time.sleep(0.2)  # a server that stops ends every answer at once
         except TimedOut:
             ended = has_ended()
-        except (Unreachable, Unavailable) as error:
+        except AWAY as error:
             if failures == 0:
                 note(f"etlmon: {error.detail} Trying again.")
             failures = min(failures + 1, 16)
             time.sleep(random.uniform(0, min(LONGEST_RETRY_S, 0.25 * 2**failures)))  # noqa: S311 - no secret
         if ended:
             rest = [*params, *choice.params, ("stream", True), ("cursor", last or None)]
-            yield from _fresh(client.stream(path, rest), last)
+            yield from _fresh(client.records(path, rest), last)
             return
 
 
-def _fresh(raw_lines: Iterator[bytes], last: int) -> Iterator[Item]:
-    for raw in raw_lines:
-        line = msgspec.json.decode(raw)
-        if line["seq"] > last:
-            yield line
+def _fresh(lines: Iterator[Item], last: int) -> Iterator[Item]:
+    return (line for line in lines if line["seq"] > last)
 
 
 def show_lines(printer: Printer, lines: Iterator[Item], *, names: bool, choice: Choice) -> None:

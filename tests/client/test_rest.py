@@ -101,6 +101,8 @@ def test_without_a_token_a_401_says_how_to_give_one(raw, client_of):
         (answer(b'{"items": '), "no JSON"),
         (answer(b'{"a": "\xff"}'), "no JSON"),
         (answer(b"[" * 100_000), "no JSON"),
+        (answer(b"[1]"), "no JSON object"),
+        (answer(b"null"), "no JSON object"),
         (answer(b"", status="302 Found", more="Location: http://evil/\r\n"), "a redirect to http://evil/"),
         (answer(b"{}", status="200 OK").replace(b"Content-Length: 2", b"Content-Length: 20"), "within 2 s"),
         (b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n", "failed"),
@@ -123,21 +125,26 @@ def test_an_answer_without_end_is_cut_off(raw, client, monkeypatch):
     assert MAX_ANSWER_BYTES > 1000
 
 
-def test_a_list_without_items_is_garbage(raw, client):
-    raw.answers = [answer(b"[1, 2]")]
+@pytest.mark.parametrize("body", [b'{"jobs": []}', b'{"items": {}}', b'{"items": [3]}'])
+def test_a_list_without_items_is_garbage(raw, client, body):
+    raw.answers = [answer(body)]
     with pytest.raises(errors.Unreachable, match="a list without items"):
         list(client.items("/api/jobs"))
 
 
 def test_pages_are_followed_up_to_the_limit(raw, client):
-    raw.answers = [answer(b'{"items":[1,2],"nextCursor":"a"}'), answer(b'{"items":[3,4],"nextCursor":"b"}'), b""]
-    assert list(client.items("/x", {"q": "z"}, limit=3)) == [1, 2, 3]
+    raw.answers = [
+        answer(b'{"items":[{"n":1},{"n":2}],"nextCursor":"a"}'),
+        answer(b'{"items":[{"n":3},{"n":4}],"nextCursor":"b"}'),
+        b"",
+    ]
+    assert list(client.items("/x", {"q": "z"}, limit=3)) == [{"n": 1}, {"n": 2}, {"n": 3}]
     assert [asked.split(b" ")[1] for asked in raw.asked] == [b"/x?q=z&limit=3", b"/x?q=z&limit=1&cursor=a"]
 
 
 def test_a_cursor_that_does_not_move_ends_the_list(raw, client):
-    raw.answers = [answer(b'{"items":[1],"nextCursor":"a"}')]
-    assert list(client.items("/x")) == [1, 1]
+    raw.answers = [answer(b'{"items":[{}],"nextCursor":"a"}')]
+    assert list(client.items("/x")) == [{}, {}]
 
 
 def test_silence_is_unreachable_after_the_timeout(client_of):
@@ -202,6 +209,14 @@ def test_a_quiet_stream_says_so(client_of):
         with pytest.raises(errors.TimedOut):
             next(lines)
         thread.join()
+
+
+def test_a_line_that_is_no_record_is_garbage(raw, client):
+    raw.answers = [answer(b'{"a":1}\n[]\n')]
+    records = client.records("/x")
+    assert next(records) == {"a": 1}
+    with pytest.raises(errors.Unreachable, match="no JSON object"):
+        next(records)
 
 
 def test_a_refused_stream_is_the_error_it_stands_for(raw, client):

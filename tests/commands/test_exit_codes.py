@@ -151,9 +151,33 @@ def test_alone_it_prints_the_help(cast, etlmon):
     assert all(name in result.out for name in COMMANDS)
 
 
-def test_an_inner_fault_is_a_sentence_and_with_debug_a_traceback(cast, etlmon):
-    cast.overrides["GET", "/api/jobs"] = lambda request: (200, {"items": [{"id": 1}]}, {})
-    cast.overrides["GET", "/api/jobs"] = lambda request: (200, {"items": [3]}, {})
+def test_an_unfinished_command_prints_what_could_follow(cast, etlmon):
+    result = etlmon("jobs")
+    assert (result.code, result.err) == (0, "")
+    assert "wait" in result.out
+
+
+def test_a_watch_without_a_socket_polls_and_still_ends_with_the_job(cast, etlmon):
+    ended = {**cast.jobs[0], "status": "failed", "seq": 99}
+    calls = []
+
+    def answer(request):
+        calls.append(request)
+        return 200, cast.jobs[0] if len(calls) < 3 else ended, {}
+
+    cast.overrides["GET", f"/api/jobs/{cast.jobs[0]['id']}"] = answer
+    cast.overrides["GET", "/api/jobs"] = lambda request: (
+        200,
+        {"items": [cast.jobs[0] if len(calls) < 2 else ended], "nextCursor": None},
+        {},
+    )
+    result = etlmon("jobs", "watch", cast.jobs[0]["id"], "--exit-status", "--json", "status", "-o", "jsonl")
+    assert (result.code, result.out) == (1, '{"status":"running"}\n{"status":"failed"}\n')
+    assert any(request.path == "/ws" for request in cast.asked)
+
+
+def test_an_inner_fault_is_a_sentence_and_with_debug_a_traceback(cast, etlmon, monkeypatch):
+    monkeypatch.setattr("etlmon.commands.job_list.filter_params", lambda options: 1 / 0)
     result = etlmon("jobs", "list")
     assert result.code == 1
     assert result.err.startswith("etlmon: this is a fault of etlmon itself: ")
