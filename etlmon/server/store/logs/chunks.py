@@ -1,4 +1,4 @@
-"""The lines of a round sorted into chunks, one job each where a job has enough. Pure: bodies in, chunks out."""
+"""The lines of a round sorted into chunks, one job each where a job has enough. Pure: columns in, chunks out."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from operator import itemgetter
 
 import zstandard
 
-from etlmon.server.store.logs.columns import Body, Columns, encode, job_key
+from etlmon.server.store.logs.columns import Columns, Context, encode, job_key
 from etlmon.server.store.logs.dayfile import Chunk, Span
 from etlmon.server.store.logs.words import index_text
 
@@ -18,14 +18,15 @@ _SORTED_AT_ONCE = 8192
 """Lines sorted in one call: a call holds the interpreter, and with it the event loop, for about 2 ms."""
 
 
-def build(bodies: Iterable[Body], chunk_bytes: int) -> Iterator[Chunk]:
+def build(blocks: Iterable[Columns], chunk_bytes: int) -> Iterator[Chunk]:
     """The chunks of a round. Long jobs have chunks of their own, short ones share; lines are in seq order in each."""
-    compressor = zstandard.ZstdCompressor(level=3)
-    jobs = _by_job(bodies)
+    compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
+    jobs = _Jobs()
+    for columns in blocks:
+        jobs.add(columns)
     small: list[Columns] = []
     small_size = 0
-    for job_id in sorted(jobs, key=lambda job_id: jobs[job_id].seqs[0]):
-        columns = jobs.pop(job_id)
+    for columns in jobs.sorted():
         sizes = list(accumulate(map(len, columns.messages)))
         if sizes[-1] >= chunk_bytes // 4:
             for piece in _cut(columns, sizes, chunk_bytes):
@@ -40,32 +41,58 @@ def build(bodies: Iterable[Body], chunk_bytes: int) -> Iterator[Chunk]:
         yield _chunk(_merged(small), compressor)
 
 
-def _by_job(bodies: Iterable[Body]) -> dict[str, Columns]:
-    jobs: dict[str, Columns] = {}
-    group = _empty()
-    for body in bodies:
-        _extend(group, body.columns())
-        if len(group.seqs) >= _SORTED_AT_ONCE:
-            _scatter(group, jobs)
-            group = _empty()
-    if group.seqs:
-        _scatter(group, jobs)
-    return jobs
+class _Jobs:
+    """Lines gathered per job. Contexts have one number throughout, so that comparing them is comparing integers."""
 
+    def __init__(self) -> None:
+        self._contexts: list[Context] = []
+        self._numbers: dict[Context, int] = {}
+        self._job_of: list[int] = []
+        self._job_numbers: dict[str, int] = {}
+        self._jobs: list[Columns] = []
+        self._group = self._empty()
 
-def _scatter(lines: Columns, jobs: dict[str, Columns]) -> None:
-    """Appends each line to its job's columns; by one sort, since work in C is ten times cheaper than a loop."""
-    ids = [context[0] for context in lines.contexts]
-    numbers = {job_id: number for number, job_id in enumerate(dict.fromkeys(ids))}
-    if len(numbers) > 1:
-        which = list(map(numbers.__getitem__, ids))
-        lines = _picked(lines, sorted(range(len(ids)), key=which.__getitem__))
-    counts = Counter(ids)
-    start = 0
-    for job_id in numbers:
-        end = start + counts[job_id]
-        _extend(jobs.setdefault(job_id, _empty()), _slice(lines, start, end))
-        start = end
+    def add(self, columns: Columns) -> None:
+        """Takes the lines of one block."""
+        numbers = list(map(self._number, columns.contexts))
+        _extend(self._group, columns, list(map(numbers.__getitem__, columns.which)))
+        if len(self._group.seqs) >= _SORTED_AT_ONCE:
+            self._scatter()
+
+    def sorted(self) -> Iterator[Columns]:
+        """Each job's lines, the job that spoke first first; what was given out is let go of."""
+        self._scatter()
+        self._jobs.sort(key=lambda columns: columns.seqs[0], reverse=True)
+        while self._jobs:
+            yield self._jobs.pop()
+
+    def _scatter(self) -> None:
+        """Appends each line to its job's; by one sort, since a call in C costs a tenth of a loop."""
+        lines, self._group = self._group, self._empty()
+        jobs = list(map(self._job_of.__getitem__, lines.which))
+        counts = Counter(jobs)
+        if len(counts) > 1:
+            lines = _picked(lines, sorted(range(len(jobs)), key=jobs.__getitem__))
+        start = 0
+        for job in sorted(counts):
+            end = start + counts[job]
+            piece = _slice(lines, start, end)
+            _extend(self._jobs[job], piece, piece.which)
+            start = end
+
+    def _number(self, context: Context) -> int:
+        number = self._numbers.get(context)
+        if number is None:
+            number = self._numbers[context] = len(self._contexts)
+            self._contexts.append(context)
+            job = self._job_numbers.setdefault(context[0], len(self._jobs))
+            if job == len(self._jobs):
+                self._jobs.append(self._empty())
+            self._job_of.append(job)
+        return number
+
+    def _empty(self) -> Columns:
+        return Columns(self._contexts, [], [], [], [], [], None)
 
 
 def _cut(columns: Columns, sizes: list[int], chunk_bytes: int) -> Iterator[Columns]:
@@ -80,11 +107,11 @@ def _cut(columns: Columns, sizes: list[int], chunk_bytes: int) -> Iterator[Colum
 
 
 def _merged(several: list[Columns]) -> Columns:
-    together = _empty()
-    for columns in several:
-        _extend(together, columns)
     if len(several) == 1:
-        return together
+        return several[0]
+    together = Columns(several[0].contexts, [], [], [], [], [], None)
+    for columns in several:
+        _extend(together, columns, columns.which)
     return _picked(together, sorted(range(len(together.seqs)), key=together.seqs.__getitem__))
 
 
@@ -93,35 +120,35 @@ def _chunk(columns: Columns, compressor: zstandard.ZstdCompressor) -> Chunk:
         first_seq=columns.seqs[0],
         last_seq=columns.seqs[-1],
         n=len(columns.seqs),
-        raw=sum(map(len, columns.messages)),
+        raw=columns.text_size(),
         first_at=min(columns.ats),
         last_at=max(columns.ats),
         grave=max(columns.levels),
     )
-    keys = sorted({job_key(job_id) for job_id in {context[0] for context in columns.contexts}})
+    own = {number: place for place, number in enumerate(dict.fromkeys(columns.which))}
+    columns.which = list(map(own.__getitem__, columns.which))
+    columns.contexts = [columns.contexts[number] for number in own]
+    keys = sorted({job_key(context[0]) for context in columns.contexts})
     return Chunk(keys, span, encode(columns, compressor), index_text(columns.messages))
 
 
-def _empty() -> Columns:
-    return Columns([], [], [], [], [], None)
-
-
-def _extend(to: Columns, more: Columns) -> None:
+def _extend(to: Columns, more: Columns, which: list[int]) -> None:
     if more.fields is not None or to.fields is not None:
         to.fields = (to.fields or [None] * len(to.seqs)) + (more.fields or [None] * len(more.seqs))
+    to.which += which
     to.seqs += more.seqs
     to.ats += more.ats
     to.levels += more.levels
-    to.contexts += more.contexts
     to.messages += more.messages
 
 
 def _slice(columns: Columns, start: int, end: int) -> Columns:
     return Columns(
+        columns.contexts,
+        columns.which[start:end],
         columns.seqs[start:end],
         columns.ats[start:end],
         columns.levels[start:end],
-        columns.contexts[start:end],
         columns.messages[start:end],
         None if columns.fields is None else columns.fields[start:end],
     )
@@ -131,10 +158,11 @@ def _picked(columns: Columns, order: list[int]) -> Columns:
     """The lines of ``columns`` at the places in ``order`` (two or more)."""
     pick = itemgetter(*order)
     return Columns(
+        columns.contexts,
+        list(pick(columns.which)),
         list(pick(columns.seqs)),
         list(pick(columns.ats)),
         list(pick(columns.levels)),
-        list(pick(columns.contexts)),
         list(pick(columns.messages)),
         None if columns.fields is None else list(pick(columns.fields)),
     )

@@ -8,7 +8,8 @@ most searches can tell from the packed bytes that a body holds nothing for them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate
 from operator import attrgetter, sub
 
@@ -22,49 +23,48 @@ Context = tuple[str, str, str | None, str | None, int]
 
 _context = attrgetter("job_id", "name", "logger", "step", "attempt")
 _encoder = msgspec.msgpack.Encoder()
-_messages = msgspec.msgpack.Decoder(list[str])
 
 
 class Columns(msgspec.Struct):
-    """Lines side by side: every list has one element per line, ``fields`` is None when no line has any."""
+    """Lines side by side: every list has one element per line, ``fields`` is None when no line has any.
 
+    ``which`` says for each line which of ``contexts`` it has.
+    """
+
+    contexts: list[Context]
+    which: list[int]
     seqs: list[int]
     ats: list[int]
     levels: list[int]
-    contexts: list[Context]
     messages: list[str]
     fields: list[bytes | None] | None
 
     @classmethod
     def of(cls, lines: Sequence[LogLine]) -> Columns:
         """The columns of ``lines``, which are in ``seq`` order."""
+        contexts = list(map(_context, lines))
+        numbers = {context: number for number, context in enumerate(dict.fromkeys(contexts))}
         fields = [line.fields for line in lines]
         return cls(
+            contexts=list(numbers),
+            which=list(map(numbers.__getitem__, contexts)),
             seqs=[line.seq for line in lines],
             ats=[line.at for line in lines],
             levels=[line.level for line in lines],
-            contexts=list(map(_context, lines)),
             messages=[line.message for line in lines],
             fields=None if fields.count(None) == len(fields) else [f if f is None else bytes(f) for f in fields],
         )
 
-
-class _Written(msgspec.Struct, array_like=True):
-    contexts: list[Context]
-    which: list[int] | None
-    seqs: list[int]
-    ats: list[int]
-    levels: bytes
-    fields: list[bytes | None] | None
-    plain: bool
-    messages: list[str]
+    def text_size(self) -> int:
+        """The size of messages and fields, about in bytes."""
+        size = sum(map(len, self.messages))
+        if self.fields is not None:
+            size += sum(len(field) for field in self.fields if field is not None)
+        return size
 
 
-class Body(msgspec.Struct, array_like=True):
-    """A body as read: the columns still packed as far as they can be.
-
-    ``which`` is each line's context (None: all have the first); ``plain`` says that all messages are ASCII.
-    """
+class _Rest(msgspec.Struct, array_like=True):
+    """The columns of a body but for its messages; ``which`` is None when all lines have the first context."""
 
     contexts: list[Context]
     which: list[int] | None
@@ -72,79 +72,118 @@ class Body(msgspec.Struct, array_like=True):
     ats: list[int]
     levels: bytes
     fields: list[bytes | None] | None
+
+
+class _Packed(msgspec.Struct, array_like=True):
     plain: bool
-    messages: msgspec.Raw
+    messages: bytes
+    rest: bytes
 
-    def seq_list(self) -> list[int]:
-        """The lines' numbers."""
-        return list(accumulate(self.seqs))
 
-    def at_list(self) -> list[int]:
-        """The lines' instants."""
-        return list(accumulate(self.ats))
+class Body:
+    """A body as read: each part is unpacked when first asked for. ``plain`` says that all messages are ASCII,
+    ``packed`` are the messages with some bytes of length between them."""
 
-    def context_list(self) -> list[Context]:
-        """The lines' contexts."""
-        if self.which is None:
-            return self.contexts * len(self.seqs)
-        return list(map(self.contexts.__getitem__, self.which))
+    def __init__(self, parts: _Packed) -> None:
+        self.plain = parts.plain
+        self.packed = parts.messages
+        self._packed_rest = parts.rest
 
-    def message_list(self) -> list[str]:
+    @cached_property
+    def _rest(self) -> _Rest:
+        return _rests.decode(self._packed_rest)
+
+    @cached_property
+    def messages(self) -> list[str]:
         """The lines' messages."""
-        return _messages.decode(self.messages)
+        return _messages.decode(self.packed)
+
+    @cached_property
+    def seqs(self) -> list[int]:
+        """The lines' numbers."""
+        return list(accumulate(self._rest.seqs))
+
+    @cached_property
+    def ats(self) -> list[int]:
+        """The lines' instants."""
+        return list(accumulate(self._rest.ats))
+
+    @property
+    def levels(self) -> bytes:
+        """The lines' levels."""
+        return self._rest.levels
+
+    @property
+    def contexts(self) -> list[Context]:
+        """What lines share."""
+        return self._rest.contexts
+
+    @cached_property
+    def which(self) -> list[int]:
+        """Which of the contexts each line has."""
+        return [0] * len(self._rest.seqs) if self._rest.which is None else self._rest.which
 
     def columns(self) -> Columns:
         """Everything unpacked."""
         return Columns(
-            self.seq_list(), self.at_list(), list(self.levels), self.context_list(), self.message_list(), self.fields
+            contexts=self.contexts,
+            which=self.which,
+            seqs=self.seqs,
+            ats=self.ats,
+            levels=list(self.levels),
+            messages=self.messages,
+            fields=self._rest.fields,
         )
 
-    def lines(self, places: Iterable[int] | None = None) -> list[LogLine]:
-        """The lines at ``places`` (default: all), in that order."""
-        c = self.columns()
-        fields = c.fields or [None] * len(c.seqs)
-        made = []
-        for i in range(len(c.seqs)) if places is None else places:
-            job_id, name, logger, step, attempt = c.contexts[i]
-            raw = fields[i]
-            raw = None if raw is None else msgspec.Raw(raw)
-            made.append(
-                LogLine(c.seqs[i], job_id, name, c.ats[i], c.levels[i], c.messages[i], logger, step, raw, attempt)
-            )
-        return made
+    def line(self, place: int) -> LogLine:
+        """The line at ``place``."""
+        job_id, name, logger, step, attempt = self.contexts[self.which[place]]
+        fields = None if self._rest.fields is None else self._rest.fields[place]
+        return LogLine(
+            self.seqs[place],
+            job_id,
+            name,
+            self.ats[place],
+            self.levels[place],
+            self.messages[place],
+            logger,
+            step,
+            None if fields is None else msgspec.Raw(fields),
+            attempt,
+        )
 
 
-_bodies = msgspec.msgpack.Decoder(Body)
+_messages = msgspec.msgpack.Decoder(list[str])
+_rests = msgspec.msgpack.Decoder(_Rest)
+_bodies = msgspec.msgpack.Decoder(_Packed)
 
 
 def encode(columns: Columns, compressor: zstandard.ZstdCompressor) -> bytes:
     """The compressed body of ``columns``; text that no UTF-8 can hold (lone surrogates) becomes ``?``."""
-    numbers = {context: number for number, context in enumerate(dict.fromkeys(columns.contexts))}
-    which = None if len(numbers) == 1 else list(map(numbers.__getitem__, columns.contexts))
-    written = _Written(
-        contexts=list(numbers),
-        which=which,
+    rest = _Rest(
+        contexts=columns.contexts,
+        which=None if len(columns.contexts) == 1 else columns.which,
         seqs=_differences(columns.seqs),
         ats=_differences(columns.ats),
         levels=bytes(columns.levels),
         fields=columns.fields,
-        plain=all(map(str.isascii, columns.messages)),
-        messages=columns.messages,
     )
     try:
-        packed = _encoder.encode(written)
+        messages, packed_rest = _encoder.encode(columns.messages), _encoder.encode(rest)
     except UnicodeEncodeError:
-        written.messages = list(map(_encodable, columns.messages))
-        written.contexts = [
-            (_encodable(j), _encodable(n), g and _encodable(g), s and _encodable(s), a) for j, n, g, s, a in numbers
+        messages = _encoder.encode(list(map(_encodable, columns.messages)))
+        rest.contexts = [
+            (_encodable(j), _encodable(n), g and _encodable(g), s and _encodable(s), a)
+            for j, n, g, s, a in columns.contexts
         ]
-        packed = _encoder.encode(written)
-    return compressor.compress(packed)
+        packed_rest = _encoder.encode(rest)
+    plain = "".join(columns.messages).isascii()
+    return compressor.compress(_encoder.encode(_Packed(plain, messages, packed_rest)))
 
 
 def decode(body: bytes, decompressor: zstandard.ZstdDecompressor) -> Body:
     """The body that ``encode`` made; zstandard.ZstdError or msgspec.MsgspecError when it is damaged."""
-    return _bodies.decode(decompressor.decompress(body))
+    return Body(_bodies.decode(decompressor.decompress(body)))
 
 
 def job_key(job_id: str) -> int:

@@ -17,7 +17,7 @@ import msgspec
 import zstandard
 
 from etlmon.server.store.logs.chunks import build
-from etlmon.server.store.logs.columns import Body, decode
+from etlmon.server.store.logs.columns import Columns, decode
 from etlmon.server.store.logs.dayfile import Chunk, DayFile, Span
 from etlmon.server.store.logs.writer import LogWriter
 
@@ -26,6 +26,7 @@ _MAX_BATCH = 32
 _PARTS_AT_ONCE = 2000
 _WAL_BYTES = 64_000_000
 """A write-ahead log larger than this is cut off, not only used again."""
+_FADE_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
@@ -54,8 +55,9 @@ class Compaction:
     def _run(self) -> None:
         pause_s = _FIRST_PAUSE_S
         while not self._stop.is_set():
-            self._writer.work.wait()
+            self._writer.work.wait(_FADE_S if self._writer.kept else None)
             self._writer.work.clear()
+            self._writer.kept.fade()
             try:
                 while not self._stop.is_set() and self.run_once():
                     pass
@@ -99,7 +101,7 @@ class Compaction:
         blocks = self._blocks(file)
         if not blocks:
             return False
-        chunks = build(self._bodies(blocks), self._writer.settings.chunk_bytes)
+        chunks = build(self._columns(file, blocks), self._writer.settings.chunk_bytes)
         written: list[tuple[int, Span]] = []
         parts: list[tuple[int, int]] = []
         for batch in self._batches(chunks):
@@ -139,10 +141,14 @@ class Compaction:
             rows.close()
         return blocks
 
-    def _bodies(self, blocks: list[tuple[int, bytes]]) -> Iterator[Body]:
+    def _columns(self, file: DayFile, blocks: list[tuple[int, bytes]]) -> Iterator[Columns]:
         for last_seq, data in blocks:
+            kept = self._writer.kept.take(file.path, last_seq)
+            if kept is not None:
+                yield kept
+                continue
             try:
-                yield decode(data, self._decompressor)
+                yield decode(data, self._decompressor).columns()
             except (zstandard.ZstdError, msgspec.MsgspecError) as fault:
                 self.damaged += 1
                 logger.error(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
@@ -18,6 +19,8 @@ from etlmon.server.store.logs.words import has_words, words_of
 MAX_SEQ = 2**63 - 1
 _RE2_MEMORY = 8 << 20
 """Bytes that one compiled pattern may use (RE2's own default)."""
+
+_EDGES = re.compile(r"\\[AzZQ]|\(\?[a-zA-Z]*-")
 
 
 class LogQuery(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +80,7 @@ class Matcher:
         self.keys = None if query.job_ids is None else frozenset(map(job_key, query.job_ids))
         self._needle = None if query.contains is None else query.contains.casefold()
         self._regex = _pattern(query.regex)
+        self._sieve = _sieve(query.regex)
         self._plain_needles = [n.encode() for n in (*self.words, self._needle or "") if n.isascii() and n]
         self._needs_more = any(not n.isascii() for n in (*self.words, self._needle or ""))
 
@@ -93,56 +97,52 @@ class Matcher:
         """Whether a block of the jobs with these keys (4 bytes each) can match."""
         return self.keys is None or not self.keys.isdisjoint(array("I", jobs))
 
-    def places(self, body: Body, seqs: list[int], low: int, high: int, most: int) -> list[int]:
-        """Where the first ``most`` matches with low < seq < high stand in ``body``, in the query's direction."""
-        if not self._may_match(body):
-            return []
-        span: Iterable[int] = range(bisect_right(seqs, low), bisect_left(seqs, high))
-        if self.query.backwards:
-            span = reversed(range(bisect_right(seqs, low), bisect_left(seqs, high)))
-        return list(itertools.islice(self._by_text(body, self._by_columns(body, span)), most))
+    def may_match(self, body: Body) -> bool:
+        """Whether some line of ``body`` can match, from what is quickly seen; True when in doubt."""
+        if body.plain:
+            if self._needs_more:
+                return False
+            if self._plain_needles:
+                packed = body.packed.lower()
+                if not all(needle in packed for needle in self._plain_needles):
+                    return False
+        if self._sieve is not None and len(body.messages) > 1:
+            return self._sieve.search("\n".join(body.messages).encode()) is not None
+        return True
 
-    def _may_match(self, body: Body) -> bool:
-        if not body.plain:
-            return True
-        if self._needs_more:
-            return False
-        if not self._plain_needles:
-            return True
-        packed = bytes(body.messages).lower()
-        return all(needle in packed for needle in self._plain_needles)
+    def places(self, body: Body, low: int, high: int, most: int) -> list[int]:
+        """Where the first ``most`` matches with low < seq < high stand in ``body``, in the query's direction."""
+        span: Iterable[int] = range(bisect_right(body.seqs, low), bisect_left(body.seqs, high))
+        if self.query.backwards:
+            span = reversed(span)  # type: ignore[call-overload]
+        return list(itertools.islice(self._by_text(body, self._by_columns(body, span)), most))
 
     def _by_columns(self, body: Body, span: Iterable[int]) -> Iterable[int]:
         q = self.query
         if q.job_ids is not None:
-            wanted = {n for n, context in enumerate(body.contexts) if context[0] in q.job_ids}
-            if not wanted:
-                return ()
-            if len(wanted) < len(body.contexts) and body.which is not None:
+            wanted = {number for number, context in enumerate(body.contexts) if context[0] in q.job_ids}
+            if len(wanted) < len(body.contexts):
                 which = body.which
                 span = (i for i in span if which[i] in wanted)
         if q.level is not None:
             levels, level = body.levels, q.level
             span = (i for i in span if levels[i] >= level)
         if q.since is not None or q.until is not None:
-            ats = body.at_list()
+            ats = body.ats
             since = q.since if q.since is not None else -MAX_SEQ
             until = q.until if q.until is not None else MAX_SEQ
             span = (i for i in span if since <= ats[i] < until)
         return span
 
     def _by_text(self, body: Body, span: Iterable[int]) -> Iterable[int]:
-        if not self.words and self._needle is None and self._regex is None:
-            return span
-        messages = body.message_list()
         if self._needle is not None:
-            needle = self._needle
+            needle, messages = self._needle, body.messages
             span = (i for i in span if needle in messages[i].casefold())
         if self.words:
-            words = self.words
+            words, messages = self.words, body.messages
             span = (i for i in span if has_words(messages[i], words))
         if self._regex is not None:
-            found = self._regex.search
+            found, messages = self._regex.search, body.messages
             span = (i for i in span if found(messages[i].encode()) is not None)
         return span
 
@@ -173,6 +173,14 @@ def _pattern(regex: str | None) -> re2._Regexp | None:
             f"The regular expression is not one that RE2 reads: {_reason(fault)}.",
             errors=(Fault("regex", _reason(fault)),),
         ) from fault
+
+
+def _sieve(regex: str | None) -> re2._Regexp | None:
+    """A pattern that matches in lines joined by newlines wherever ``regex`` matches in one of them, and perhaps
+    elsewhere; None when that cannot be had: where text ends is then told apart from where a line does."""
+    if regex is None or _EDGES.search(regex) is not None:
+        return None
+    return _pattern(f"(?m:{regex})")
 
 
 def _reason(fault: Exception) -> str:

@@ -15,7 +15,7 @@ import msgspec
 import zstandard
 
 from etlmon.core.job import LogLine
-from etlmon.server.store.logs.columns import Body, decode
+from etlmon.server.store.logs.columns import decode
 from etlmon.server.store.logs.query import MAX_SEQ, Matcher
 from etlmon.server.store.logs.words import match_expression
 
@@ -53,14 +53,6 @@ class Step(msgspec.Struct, frozen=True):
     reached: int
 
 
-class Hit(msgspec.Struct, frozen=True):
-    """A line found: where it stands in which body."""
-
-    seq: int
-    body: Body
-    place: int
-
-
 class FileScan:
     """One query over one day file; ``void`` are the appends (their first seq) that were taken back."""
 
@@ -83,24 +75,20 @@ class FileScan:
         finally:
             self.connection.execute("COMMIT")
 
-    def search(self, step: Step, low: int, high: int, most: int) -> list[Hit]:
+    def search(self, step: Step, low: int, high: int, most: int) -> list[LogLine]:
         """The first ``most`` matches of the step's bodies, in the query's direction."""
         backwards = self._backwards
-        hits: list[Hit] = []
+        found: list[LogLine] = []
         for source in sorted(step.sources, key=lambda s: -s.last_seq if backwards else s.first_seq):
             if source.last_seq <= low or source.first_seq >= high:
                 continue
-            body = self._body(source)
-            if body is None:
-                continue
-            seqs = body.seq_list()
-            hits += [Hit(seqs[i], body, i) for i in self.matcher.places(body, seqs, low, high, most)]
-            if len(hits) >= most:
-                hits.sort(key=lambda hit: hit.seq, reverse=backwards)
-                del hits[most:]
-                low, high = (hits[-1].seq, high) if backwards else (low, hits[-1].seq)
-        hits.sort(key=lambda hit: hit.seq, reverse=backwards)
-        return hits[:most]
+            found += self._lines(source, low, high, most)
+            if len(found) >= most:
+                found.sort(key=lambda line: line.seq, reverse=backwards)
+                del found[most:]
+                low, high = (found[-1].seq, high) if backwards else (low, found[-1].seq)
+        found.sort(key=lambda line: line.seq, reverse=backwards)
+        return found[:most]
 
     def _in_rounds(self, low: int, high: int) -> Step | None:
         rows = self.connection.execute(_ROUNDS.format(direction=self._direction), {"low": low, "high": high})
@@ -167,25 +155,19 @@ class FileScan:
             return None
         return Step(sources, sources[-1].first_seq if self._backwards else sources[-1].last_seq)
 
-    def _body(self, source: Source) -> Body | None:
+    def _lines(self, source: Source, low: int, high: int, most: int) -> list[LogLine]:
         data = source.data
         if data is None:
             row = self.connection.execute("SELECT data FROM body WHERE chunk = ?", (source.chunk,)).fetchone()
             data = b"" if row is None else row[0]
         try:
-            return decode(data, _decompressor())
+            body = decode(data, _decompressor())
+            if not self.matcher.may_match(body):
+                return []
+            return [body.line(place) for place in self.matcher.places(body, low, high, most)]
         except (zstandard.ZstdError, msgspec.MsgspecError):
             self.damaged += 1
-            return None
-
-
-def lines_of(hits: list[Hit]) -> list[LogLine]:
-    """The lines found, in the order of ``hits``; each body is unpacked once."""
-    places: dict[int, tuple[Body, list[int]]] = {}
-    for hit in hits:
-        places.setdefault(id(hit.body), (hit.body, []))[1].append(hit.place)
-    lines = {line.seq: line for body, wanted in places.values() for line in body.lines(wanted)}
-    return [lines[hit.seq] for hit in hits]
+            return []
 
 
 def _decompressor() -> zstandard.ZstdDecompressor:

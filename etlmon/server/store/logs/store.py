@@ -16,7 +16,7 @@ from etlmon.core.job import LogLine
 from etlmon.server.store.logs.compaction import Compaction
 from etlmon.server.store.logs.dayfile import DayFile
 from etlmon.server.store.logs.query import LogPage, LogQuery, Matcher
-from etlmon.server.store.logs.reading import FileScan, Hit, lines_of
+from etlmon.server.store.logs.reading import FileScan
 from etlmon.server.store.logs.settings import BlockRef, LogSettings, LogStats
 from etlmon.server.store.logs.writer import LogWriter
 
@@ -117,46 +117,45 @@ class LogStore:
         until = time.monotonic() + self.settings.page_ms / 1000
         if most <= 0:
             return LogPage([], None)
-        hits: list[Hit] = []
+        lines: list[LogLine] = []
         reached: int | None = None
         files = self._writer.files
         for file in reversed(files) if query.backwards else files:
-            more, reached = self._search(file, matcher, (low, high), most - len(hits), until)
-            hits += more
-            if len(hits) >= most:
-                reached = hits[-1].seq
+            more, reached = self._search(file, matcher, (low, high), most - len(lines), until)
+            lines += more
+            if len(lines) >= most:
+                reached = lines[-1].seq
             if reached is not None:
                 break
-        lines = lines_of(hits)
         if query.tail is not None:
             lines.reverse()
         return LogPage(lines, None if reached is None else str(reached))
 
     def _search(
         self, file: DayFile, matcher: Matcher, bounds: tuple[int, int], most: int, until: float
-    ) -> tuple[list[Hit], int | None]:
+    ) -> tuple[list[LogLine], int | None]:
         """What one file has, and the place where the search stopped for want of time."""
         low, high = bounds
         if file.upto_seq is not None:
             high = min(high, file.upto_seq + 1)
-        hits: list[Hit] = []
+        lines: list[LogLine] = []
         if file.last_seq <= low or file.prior_seq + 1 >= high:
-            return hits, None
+            return lines, None
         scan = FileScan(matcher, frozenset(file.void))
         try:
             with self._writer.readers.reading(file) as scan.connection:
-                while len(hits) < most and (step := scan.step(low, high)) is not None:
-                    hits += scan.search(step, low, high, most - len(hits))
+                while len(lines) < most and (step := scan.step(low, high)) is not None:
+                    lines += scan.search(step, low, high, most - len(lines))
                     low, high = (low, step.reached) if matcher.query.backwards else (step.reached, high)
                     if time.monotonic() > until:
-                        return hits, step.reached
+                        return lines, step.reached
         except sqlite3.DatabaseError as fault:
             if file.gone:
                 return [], None
             self._doubt(file, fault)
         finally:
             self._damaged += scan.damaged
-        return hits, None
+        return lines, None
 
     def _doubt(self, file: DayFile, fault: sqlite3.DatabaseError) -> None:
         """A file that cannot be read on is passed over, and said to be so once."""

@@ -21,6 +21,7 @@ from etlmon.core.job import LogLine
 from etlmon.server.store.logs import catalog, dayfile
 from etlmon.server.store.logs.columns import Columns, encode, job_key
 from etlmon.server.store.logs.dayfile import Block, DayFile, Span
+from etlmon.server.store.logs.kept import Kept
 from etlmon.server.store.logs.recent import Recent
 from etlmon.server.store.logs.settings import BlockRef, LogSettings
 from etlmon.server.store.logs.turn import Turn
@@ -40,6 +41,7 @@ class LogWriter:
         self.now = now
         self.turn = Turn()
         self.recent = Recent(settings.recent_bytes)
+        self.kept = Kept(2 * settings.round_bytes)
         self.readers = catalog.Readers()
         self.files: tuple[DayFile, ...] = ()
         self.unread = 0
@@ -48,7 +50,7 @@ class LogWriter:
         self.relief = threading.Condition()
         self.struggling = False
         self._last: BlockRef | None = None
-        self._compressor = zstandard.ZstdCompressor(level=1)
+        self._compressor = zstandard.ZstdCompressor(level=1, write_checksum=True)
 
     def open(self, head: int, named: Callable[[int], bool] | None) -> None:
         """Finds the files and removes from them what no journal row names."""
@@ -74,11 +76,8 @@ class LogWriter:
 
     def append(self, lines: Sequence[LogLine]) -> BlockRef:
         """Writes and syncs ``lines`` (in ``seq`` order); StoreUnavailable, and nothing written, when it cannot."""
-        blocks, size = [], 0
-        for part in _parts(lines):
-            block = self._block(part)
-            blocks.append(block)
-            size += block.span.raw
+        unpacked = [Columns.of(part) for part in _parts(lines)]
+        blocks = [self._block(columns) for columns in unpacked]
         self._wait_for_relief()
         try:
             with self.turn.first():
@@ -89,7 +88,9 @@ class LogWriter:
             self._last = None
             raise StoreUnavailable(f"The log file cannot be written ({fault}): make room on the disk.") from fault
         self._last = BlockRef(file.path.name, lines[0].seq, lines[0].seq, lines[-1].seq, len(lines))
-        self.recent.add(list(lines), size)
+        self.recent.add(list(lines), sum(block.span.raw for block in blocks))
+        for block, columns in zip(blocks, unpacked, strict=True):
+            self.kept.put(file.path, block.span.last_seq, columns, block.span.raw)
         if self.is_due(file) or file.written_bytes >= self.settings.checkpoint_bytes:
             self.work.set()
         return self._last
@@ -97,6 +98,7 @@ class LogWriter:
     def discard(self, ref: BlockRef) -> None:
         """Takes back an append whose commit failed; when the disk refuses even that, a later write does it."""
         self.recent.drop(ref.first_seq)
+        self.kept.clear()
         self._last = None
         file = next((file for file in self.files if file.path.name == ref.file), None)
         if file is None:
@@ -198,17 +200,13 @@ class LogWriter:
         self.files = (*self.files, file)
         return file
 
-    def _block(self, lines: Sequence[LogLine]) -> Block:
-        columns = Columns.of(lines)
-        raw = sum(map(len, columns.messages))
-        if columns.fields is not None:
-            raw += sum(len(field) for field in columns.fields if field is not None)
-        keys = {job_key(job_id) for job_id in {context[0] for context in columns.contexts}}
+    def _block(self, columns: Columns) -> Block:
+        keys = {job_key(context[0]) for context in columns.contexts}
         span = Span(
-            first_seq=lines[0].seq,
-            last_seq=lines[-1].seq,
-            n=len(lines),
-            raw=raw,
+            first_seq=columns.seqs[0],
+            last_seq=columns.seqs[-1],
+            n=len(columns.seqs),
+            raw=columns.text_size(),
             first_at=min(columns.ats),
             last_at=max(columns.ats),
             grave=max(columns.levels),
