@@ -15,6 +15,7 @@ from etlmon.core.job import FINAL, Job, Status
 SEPARATOR = "\x1f"
 """Between the texts of the column ``words``."""
 MAX_INTEGER = 2**63 - 1
+MAX_FLOAT = 10**308
 CACHED_JOBS = 4096
 """How many jobs the writer keeps decoded: all that are active in practice, and those that ended last."""
 
@@ -132,7 +133,7 @@ def _number(value: Any) -> int | float | None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     if isinstance(value, int):
-        return value if abs(value) <= MAX_INTEGER else float(value)
+        return value if abs(value) <= MAX_INTEGER else float(max(-MAX_FLOAT, min(MAX_FLOAT, value)))
     return value if math.isfinite(value) else None
 
 

@@ -32,15 +32,18 @@ EVENTS_OF_JOB = "SELECT seq, body FROM journal WHERE job_id = ? AND seq > ? ORDE
 """One job's part of the journal."""
 
 _fields = msgspec.structs.fields(Job)
-Before = msgspec.defstruct(
-    "Before",
-    [(field.name, Union[field.type, UnsetType], UNSET) for field in _fields],  # noqa: UP007 - built at run time
-    rename="camel",
-    kw_only=True,
-    frozen=True,
-    omit_defaults=True,
-)
-"""The fields of a job that were otherwise before a change, and only those."""
+if TYPE_CHECKING:
+    Before = Any
+else:
+    Before = msgspec.defstruct(
+        "Before",
+        [(field.name, Union[field.type, UnsetType], UNSET) for field in _fields],  # noqa: UP007 - built at run time
+        rename="camel",
+        kw_only=True,
+        frozen=True,
+        omit_defaults=True,
+    )
+    """The fields of a job that were otherwise before a change, and only those."""
 _names = tuple(field.name for field in _fields)
 
 
@@ -49,7 +52,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
 
     event: Event
     after: Job | None = None
-    before: Before | None = None  # type: ignore[valid-type]
+    before: Before | None = None
 
 
 class Journaled(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +122,7 @@ def journaled(seq: int, body: bytes) -> Journaled:
 
 def runs_of(runs: list[tuple[int, int]]) -> list[tuple[int, int]]:
     """(first seq, count) of consecutive numbers, with neighbours that touch made one."""
-    joined: list[tuple[int, int]] = []
+    joined = list[tuple[int, int]]()
     for first, n in runs:
         if joined and sum(joined[-1]) == first:
             joined[-1] = (joined[-1][0], joined[-1][1] + n)

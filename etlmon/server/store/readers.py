@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -62,11 +62,15 @@ class _Reader:
 
 
 class Readers:
-    """A pool that never holds more than ``size`` connections; queries beyond that wait, up to their deadline."""
+    """A pool that never holds more than ``size`` connections; queries beyond that wait, up to their deadline.
 
-    def __init__(self, path: Path, size: int) -> None:
+    ``on_damage`` is called, on the loop, when a query finds the file corrupt.
+    """
+
+    def __init__(self, path: Path, size: int, on_damage: Callable[[str], None] = lambda why: None) -> None:
         self._path = path
         self._size = size
+        self._on_damage = on_damage
         self._all: list[_Reader] = []
         self._free: asyncio.LifoQueue[_Reader] = asyncio.LifoQueue()
         self._running: set[asyncio.Task[Rows]] = set()
@@ -103,6 +107,8 @@ class Readers:
                 raise DeadlineExceeded(f"The query took longer than {deadline_s:g} s: narrow it.") from None
             raise StoreUnavailable(f"The store cannot be read ({fault}).", retry_after_s=5.0) from fault
         except sqlite3.DatabaseError as fault:
+            if getattr(fault, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+                self._on_damage(str(fault))
             raise StoreUnavailable(f"The store cannot be read ({fault}).", retry_after_s=30.0) from fault
 
     def _release(self, reader: _Reader, done: asyncio.Task[Rows]) -> None:

@@ -81,7 +81,7 @@ class Store:
         self._waiting_bytes = 0
         self._closing = False
         self._check: asyncio.Task[None] | None = None
-        self._readers = Readers(opened.path, settings.readers)
+        self._readers = Readers(opened.path, settings.readers, self._found_damaged)
         self.analytics = Analytics(self._readers)
         transaction = Transaction(opened.connection, self.logs, head=opened.head, oldest=opened.oldest, now=now)
         self._writer = Writer(
@@ -206,9 +206,10 @@ class Store:
         """Look at every page of main.db; damage stops all commits until a restart with a backup."""
         why = await asyncio.to_thread(_damage, self.path)
         if why is not None:
-            self._writer.damage(
-                f"{self.path} is damaged ({why}): stop the server, put a backup in its place and start it."
-            )
+            self._found_damaged(why)
+
+    def _found_damaged(self, why: str) -> None:
+        self._writer.damage(f"{self.path} is damaged ({why}): stop the server, put a backup in its place and start it.")
 
     async def _check_in_background(self) -> None:
         await self.check()
