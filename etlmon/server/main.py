@@ -103,6 +103,7 @@ async def serve(launch: Launch) -> None:
             loop = asyncio.get_running_loop()
             listening = await loop.create_server(connections, sock=sock, ssl=tls, backlog=1024)
             _announce(launch, url_of(config.server, sock), store.epoch)
+            _settle_memory()
             async with asyncio.TaskGroup() as duties:
                 tasks = [duties.create_task(duty.run(), name=name) for name, duty in build_duties(context).items()]
                 await stop.asked.wait()
@@ -113,15 +114,20 @@ async def serve(launch: Launch) -> None:
 
 
 def _announce(launch: Launch, url: str, epoch: str) -> None:
-    """Tell programs and people where it serves; what was made so far is left to live for ever (gc.freeze)."""
-    gc.collect()
-    gc.freeze()
+    """Tell programs and people where it serves."""
     try:
         write_server_file(launch.data_dir, url=url, pid=os.getpid(), version=__version__, epoch=epoch)
     except OSError as fault:  # a full disk must not keep the server from being restarted on it
         logger.error("server.json could not be written", extra={"action": "announce", "why": fault.strerror})
     launch.tell(url)
     logger.info("The server serves", extra={"action": "start", "url": url, "epoch": epoch})
+
+
+def _settle_memory() -> None:
+    """What was made so far lives as long as the server: the collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
 
 
 async def _stop(context: Context, listening: asyncio.Server, runner: web.AppRunner, stop: StopSignal) -> None:

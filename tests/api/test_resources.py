@@ -152,6 +152,22 @@ def test_an_owner_controls_with_a_viewer_token_and_another_does_not(server: Any)
     assert server.raw("PATCH", "/api/jobs/j2", {"priority": 3}, token=ana)[0] == 403
 
 
+def test_many_jobs_are_cancelled_at_once_and_the_rest_is_told(server: Any) -> None:
+    server.report(
+        *[started(f"j{n}", owner="ana" if n else "bo") for n in range(4)], {"kind": "completed", "jobId": "j3"}
+    )
+    body = {"action": "cancel", "ids": ["j1", "j2", "j3", "j1", "nobody"], "reason": "wrong day"}
+    dry = server.api("POST", "/api/jobs/bulk", {**body, "dryRun": True})
+    assert (dry["eligible"], dry["done"], [s["id"] for s in dry["skipped"]]) == (2, 0, ["nobody", "j3"])
+    assert server.api("GET", "/api/jobs/j1")["status"] == "running"
+    ana = server.api("POST", "/api/tokens", {"name": "ana", "role": "viewer", "owner": "ana"})["token"]
+    done = server.api("POST", "/api/jobs/bulk", {"action": "cancel", "q": "status:running"}, token=ana)
+    assert (done["ids"], done["done"], [s["id"] for s in done["skipped"]]) == (["j1", "j2"], 2, ["j0"])
+    assert server.api("GET", "/api/jobs/j1")["status"] == "cancelled"
+    for wrong in ({"action": "retry", "q": "a"}, {"action": "cancel"}, {"action": "cancel", "q": "a", "ids": []}):
+        assert server.raw("POST", "/api/jobs/bulk", wrong)[0] == 422
+
+
 def test_priority_and_tags_are_changed_in_place(server: Any) -> None:
     server.report(started("j1", tags={"env": "dev"}))
     job = server.api("PATCH", "/api/jobs/j1", {"priority": 5, "tags": {"env": "prod"}})

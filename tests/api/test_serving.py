@@ -172,9 +172,9 @@ async def test_a_revoked_token_is_refused_at_once_and_its_sockets_are_closed(ser
             pass
         await asyncio.to_thread(server.api, "DELETE", f"/api/tokens/{made['id']}")
         assert (await asyncio.to_thread(server.raw, "GET", "/api/jobs", token=made["token"]))[0] == 401
-        while (await asyncio.wait_for(ws.receive(), 5)).type is aiohttp.WSMsgType.TEXT:
+        while (told := await asyncio.wait_for(ws.receive(), 5)).type is aiohttp.WSMsgType.TEXT:
             pass
-        assert ws.close_code == 4501
+        assert told.data == 4501
     shown = {token["id"]: token for token in server.api("GET", "/api/tokens")["items"]}[made["id"]]
     assert shown["revokedAt"] is not None
     assert "hash" not in shown

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from etlmon.server.api import (
     analytics,
+    bulk,
     connections,
     health,
     history,
@@ -22,6 +23,7 @@ from etlmon.server.api.routes import Route
 ROUTES: tuple[Route, ...] = published(
     (
         *jobs.ROUTES,
+        *bulk.ROUTES,
         *logs.ROUTES,
         *history.ROUTES,
         *analytics.ROUTES,
