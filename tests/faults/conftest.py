@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from faults.proxy import FaultProxy, Line
 
 from etlmon.client.live import Link, Live, Reset, Timing
 from etlmon.client.polling import Message
 from etlmon.core.protocol import Wanted
 from etlmon.host.endpoint import Endpoint
-from faults.proxy import FaultProxy, Line
 from world import ServerProcess, wait_until
 
 PROGRAM = Path(__file__).with_name("reporting_job.py")

@@ -1,4 +1,4 @@
-"""A TCP proxy that misbehaves as networks do: slow, in crumbs, cut at a byte, or silent for ever while it looks open."""
+"""A TCP proxy that misbehaves as networks do: slow, in crumbs, cut at a byte, or silent while it looks open."""
 
 from __future__ import annotations
 

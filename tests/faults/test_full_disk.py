@@ -88,7 +88,9 @@ def test_on_a_full_disk_cancel_and_state_reports_go_on_in_the_reserve(cramped: A
     cramped.report(started(watched), producer=producer, seq=1)
     fill_until_degraded(cramped, disk, nobodys)
     assert cramped.api("POST", f"/api/jobs/{nobodys}/cancel", {"reason": "disk"})["status"] == "cancelled"
-    assert cramped.api("POST", f"/api/jobs/{watched}/cancel", {"reason": "disk"})["controlPending"]["action"] == "cancel"
+    assert (
+        cramped.api("POST", f"/api/jobs/{watched}/cancel", {"reason": "disk"})["controlPending"]["action"] == "cancel"
+    )
     (command,) = cramped.api("GET", f"/api/commands?producer={producer}&wait=5s")["items"]
     obeyed = {"kind": "cancelled", "jobId": watched, "commandId": command["id"]}
     assert cramped.report(obeyed, producer=producer, seq=2)["ack"] == 2
