@@ -104,7 +104,7 @@ def parse_selection(
         topics=topics or DEFAULT_TOPICS,
         filter=filters.canonical(node),
         scope=None if identity.role is not Role.REPORTER else identity.token_id or NOBODY,
-        job_ids=frozenset(ids) if ids else None,
+        job_ids=frozenset(ids) if ids or wanted.job_ids == [] else None,
         level=level or 0,
         words=tuple(sorted(set(terms(wanted.words or "")))),
         types=types or None,
