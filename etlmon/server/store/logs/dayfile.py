@@ -7,6 +7,7 @@ same transaction removes the blocks: so each line is in exactly one place at eve
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sqlite3
@@ -19,6 +20,7 @@ import msgspec
 
 from etlmon.core.errors import StoreRefused
 
+logger = logging.getLogger(__name__)
 APPLICATION_ID = 0x65746C67
 VERSION = 1
 DAY_MS = 86_400_000
@@ -139,6 +141,15 @@ class DayFile:
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""
         return sum(_size(companion) for companion in self.companions())
+
+    def report_damage(self, fault: Exception) -> None:
+        """Takes note, once, that the file cannot be read or written somewhere: it gets no more lines."""
+        if not self.damaged:
+            self.damaged = True
+            logger.error(
+                "A log file is damaged: some of its lines may not be shown, and new ones go to the next file",
+                extra={"action": "log_file_damaged", "path": str(self.path), "why": str(fault)},
+            )
 
     def companions(self) -> list[Path]:
         """The file and what SQLite keeps beside it."""
@@ -386,6 +397,11 @@ def _recount(file: DayFile, connection: sqlite3.Connection) -> None:
     file.last_seq = max(file.prior_seq, last_done or 0, last or 0)
     if file.upto_seq is not None:
         file.last_seq = min(file.last_seq, file.upto_seq)
+
+
+def is_damage(fault: sqlite3.DatabaseError) -> bool:
+    """Whether the fault is in the file, and not in the disk's state or a limit."""
+    return fault.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def judge_head(path: Path) -> None:

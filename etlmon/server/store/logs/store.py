@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -13,14 +12,14 @@ from typing import TypeVar
 
 from etlmon.core.errors import StoreUnavailable
 from etlmon.core.job import LogLine
+from etlmon.server.store.logs.ahead import Ahead
 from etlmon.server.store.logs.compaction import Compaction
-from etlmon.server.store.logs.dayfile import DayFile
+from etlmon.server.store.logs.dayfile import DayFile, is_damage
 from etlmon.server.store.logs.query import LogPage, LogQuery, Matcher
 from etlmon.server.store.logs.reading import FileScan
 from etlmon.server.store.logs.settings import BlockRef, LogSettings, LogStats
 from etlmon.server.store.logs.writer import LogWriter
 
-logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -35,6 +34,7 @@ class LogStore:
         self._writer = LogWriter(directory, settings, now)
         self._compaction = Compaction(self._writer)
         self._threads: ThreadPoolExecutor | None = None
+        self._ahead = Ahead(self._all, settings.recent_bytes)
         self._damaged = 0
 
     def open(self, head: int, named: Callable[[int], bool] | None = None) -> None:
@@ -52,6 +52,7 @@ class LogStore:
         self._compaction.stop()
         if self._threads is not None:
             self._threads.shutdown()
+            self._threads = None
         self._writer.close()
 
     def append(self, lines: Sequence[LogLine]) -> BlockRef:
@@ -74,11 +75,11 @@ class LogStore:
     async def runs(self, after: int, upto: int, limit: int) -> list[list[LogLine]]:
         """The first ``limit`` lines with after < seq ≤ upto, in order, as runs of consecutive ``seq``."""
         self._writer.settle(upto)
-        lines = self._writer.recent.between(after, upto, limit)
-        if lines is None:
-            query = LogQuery(after_seq=after, limit=limit)
-            lines = await self._in_thread(lambda: self._all(Matcher(query), upto))
-        return _runs(lines)
+        for memory in (self._writer.recent, self._ahead):
+            lines = memory.between(after, upto, limit)
+            if lines is not None:
+                return _runs(lines)
+        return _runs(await self._in_thread(lambda: self._ahead.read(after, upto, limit)))
 
     @property
     def oldest_seq(self) -> int:
@@ -105,7 +106,7 @@ class LogStore:
 
     async def _in_thread(self, ask: Callable[[], T]) -> T:
         if self._threads is None:
-            raise RuntimeError("the log store is not open")
+            raise StoreUnavailable("The log store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
     def _read(self, matcher: Matcher, head: int) -> LogPage:
@@ -152,31 +153,22 @@ class LogStore:
         except sqlite3.DatabaseError as fault:
             if file.gone:
                 return [], None
-            self._doubt(file, fault)
+            if not is_damage(fault):
+                raise StoreUnavailable(f"The log file {file.path.name} cannot be read now ({fault}).") from fault
+            file.report_damage(fault)
         finally:
             self._damaged += scan.damaged
         return lines, None
 
-    def _doubt(self, file: DayFile, fault: sqlite3.DatabaseError) -> None:
-        """A file that cannot be read on is passed over, and said to be so once."""
-        if isinstance(fault, sqlite3.OperationalError):
-            raise StoreUnavailable(f"The log file {file.path.name} cannot be read now ({fault}).") from fault
-        if not file.damaged:
-            file.damaged = True
-            logger.error(
-                "A log file is damaged: some of its lines cannot be shown",
-                extra={"action": "log_file_damaged", "path": str(file.path), "why": str(fault)},
-            )
-
-    def _all(self, matcher: Matcher, head: int) -> list[LogLine]:
-        """As ``_read``, going on past the deadline: a stream must not take a short page for the end."""
-        page = self._read(matcher, head)
-        lines = page.lines
-        while page.next is not None and len(lines) < matcher.query.limit:
-            matcher.query = matcher.query.resumed(page.next)
-            page = self._read(matcher, head)
+    def _all(self, after: int, upto: int, limit: int) -> list[LogLine]:
+        """The first ``limit`` lines with after < seq ≤ upto, going on past the deadline: no short page is the end."""
+        lines: list[LogLine] = []
+        cursor: str | None = str(after)
+        while cursor is not None and len(lines) < limit:
+            page = self._read(Matcher(LogQuery(after_seq=int(cursor), limit=limit - len(lines))), upto)
             lines += page.lines
-        return lines[: matcher.query.limit]
+            cursor = page.next
+        return lines
 
 
 def _runs(lines: list[LogLine]) -> list[list[LogLine]]:

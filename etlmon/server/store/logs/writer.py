@@ -116,6 +116,8 @@ class LogWriter:
         """Tells that everything up to ``head`` is committed in main.db, and may be compacted."""
         if head > self.settled:
             self.settled = head
+            if any(file.sealed and not file.complete for file in self.files):
+                self.work.set()
 
     def is_due(self, file: DayFile) -> bool:
         """Whether the file's blocks are worth a round of compaction, though it may still grow."""
@@ -126,7 +128,13 @@ class LogWriter:
         with self.turn.later():
             newest = self.files[-1] if self.files else None
             if newest is not None and newest.n_lines and newest.day < _day(now):
-                self._roll(_day(now))
+                try:
+                    self._roll(_day(now))
+                except (sqlite3.Error, OSError) as fault:
+                    logger.warning(
+                        "The next log file cannot be begun yet",
+                        extra={"action": "log_roll_postponed", "why": str(fault)},
+                    )
         dropped = 0
         while len(self.files) > 1 and self._is_over(self.files[0], now):
             self._unlink(self.files[0])
@@ -165,13 +173,9 @@ class LogWriter:
         try:
             file.put_blocks(blocks)
         except sqlite3.DatabaseError as fault:
-            if fault.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+            if not dayfile.is_damage(fault):
                 raise
-            logger.error(
-                "The log file is damaged: it is left as it is, and the next one begun",
-                extra={"action": "log_file_damaged", "path": str(file.path), "why": str(fault)},
-            )
-            file.damaged = True
+            file.report_damage(fault)
             file = self._roll(_day(self.now()))
             file.put_blocks(blocks)
         return file
@@ -179,14 +183,9 @@ class LogWriter:
     def _current(self) -> DayFile:
         newest = self.files[-1] if self.files else None
         today = _day(self.now())
-        if (
-            newest is not None
-            and not newest.sealed
-            and newest.day >= today
-            and newest.size() < self.settings.file_bytes
-        ):
-            return newest
-        return self._roll(today)
+        if newest is None or newest.sealed or newest.damaged or newest.day < today:
+            return self._roll(today)
+        return newest if newest.size() < self.settings.file_bytes else self._roll(today)
 
     def _roll(self, today: str) -> DayFile:
         """A new file after the newest, which is sealed. A clock that went back does not take the order back."""
