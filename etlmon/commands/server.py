@@ -56,4 +56,11 @@ def _with_flags(config: Config, origins: dict[str, str], host: str | None, port:
 
 
 def _tell(url: str) -> None:
-    click.echo(f"etlmon serves at {url}")
+    """The one line on stdout; nobody need be reading it."""
+    import os
+    import sys
+
+    try:
+        click.echo(f"etlmon serves at {url}")
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

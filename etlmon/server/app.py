@@ -50,11 +50,17 @@ def build_app(context: Context, routes: Sequence[Route]) -> web.Application:
         answer = guard.bind(route)
         for path in route.paths:
             resource = app.router.add_resource(path)
-            resource.add_route(route.method, answer)
+            resource.add_route(route.method, answer, expect_handler=proceed)
             if route.method == "GET" and route.media != "websocket":
-                resource.add_route("HEAD", answer)
+                resource.add_route("HEAD", answer, expect_handler=proceed)
     app.on_response_prepare.append(add_headers)
     return app
+
+
+async def proceed(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue``; other expectations are not ours to fail on (RFC 9110 §10.1.1)."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.transport is not None:
+        request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
 async def add_headers(_request: web.Request, response: web.StreamResponse) -> None:
@@ -234,6 +240,7 @@ def known_hosts(context: Context) -> frozenset[str]:
         "localhost",
         "127.0.0.1",
         "::1",
+        socket.gethostname().lower(),  # no stranger can rebind the machine's own name
         server.host.lower().strip("[]"),
         *(host_name(h) for h in server.allowed_hosts),
     }

@@ -89,6 +89,10 @@ class Tokens:
         """The tokens whose time has run out and that are still held."""
         return [token for token in self._by_hash.values() if token.expires_at is not None and token.expires_at <= now]
 
+    def uses(self) -> dict[str, int]:
+        """When each token was last presented since the server started."""
+        return dict(self._used_at)
+
     def used_at(self, token_id: str) -> int | None:
         """When the token was last presented since the server started."""
         return self._used_at.get(token_id)

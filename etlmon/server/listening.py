@@ -16,12 +16,10 @@ if TYPE_CHECKING:
 WILDCARDS = frozenset({"0.0.0.0", "::"})  # noqa: S104  # recognised in a URL, not bound
 
 
-def bind(server: Server) -> socket.socket:
+def bind(server: Server, port: int) -> socket.socket:
     """The bound socket, not yet listening: a taken port is known before anything else is done."""
     try:
-        found = socket.getaddrinfo(
-            server.host.strip("[]"), server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(server.host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as fault:
         raise EtlmonError(f"server.host {server.host!r} is not an address of this machine: {fault.strerror}.") from None
     family, kind, protocol, _, address = found[0]
@@ -32,19 +30,19 @@ def bind(server: Server) -> socket.socket:
         sock.setblocking(False)
     except OSError as fault:
         sock.close()
-        raise EtlmonError(_why(fault, server)) from None
+        raise EtlmonError(_why(fault, server.host, port)) from None
     return sock
 
 
-def _why(fault: OSError, server: Server) -> str:
-    place = f"port {server.port} of {server.host}"
+def _why(fault: OSError, host: str, port: int) -> str:
+    place = f"port {port} of {host}"
     match fault.errno:
         case errno.EADDRINUSE:
             return f"Something else already listens at {place}: stop it, or choose another port with --port."
         case errno.EACCES:
             return f"This user may not listen at {place}: choose a port above 1023 with --port."
         case errno.EADDRNOTAVAIL:
-            return f"{server.host} is not an address of this machine: change server.host."
+            return f"{host} is not an address of this machine: change server.host."
     return f"Cannot listen at {place}: {fault.strerror}."
 
 

@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 from aiohttp import web
@@ -22,7 +22,7 @@ from etlmon.core.errors import EtlmonError
 from etlmon.host.endpoint import remove_server_file, write_server_file
 from etlmon.server.admin_token import keep_admin_token
 from etlmon.server.api.routes import Context
-from etlmon.server.api.table import ROUTES
+from etlmon.server.api.table import routes_of
 from etlmon.server.app import build_app
 from etlmon.server.connection import Connections
 from etlmon.server.listening import bind, raise_file_limit, tls_context, url_of
@@ -87,7 +87,10 @@ async def serve(launch: Launch) -> None:
     config = launch.config
     check_config(config)
     tls = tls_context(config.server)
-    with StopSignal() as stop, bind(config.server) as sock:
+    with StopSignal() as stop, ExitStack() as sockets:
+        own = sockets.enter_context(bind(config.server, config.server.port))
+        other = config.monitoring.websocket.port
+        socks = [own, *([sockets.enter_context(bind(config.server, other))] if other else ())]
         async with AsyncExitStack() as cellar:  # left in the opposite order
             cellar.callback(remove_server_file, launch.data_dir, os.getpid())
             publisher = Publisher()
@@ -96,13 +99,16 @@ async def serve(launch: Launch) -> None:
             context = await build_context(launch, store, publisher)
             await keep_admin_token(context, launch.data_dir)
             runner = web.AppRunner(
-                build_app(context, ROUTES), access_log=None, handle_signals=False, shutdown_timeout=IN_FLIGHT_S
+                build_app(context, routes_of(config)),
+                access_log=None,
+                handle_signals=False,
+                shutdown_timeout=IN_FLIGHT_S,
             )
             await runner.setup()
             connections = _connections(runner, config)
             loop = asyncio.get_running_loop()
-            listening = await loop.create_server(connections, sock=sock, ssl=tls, backlog=1024)
-            _announce(launch, url_of(config.server, sock), store.epoch)
+            listening = [await loop.create_server(connections, sock=s, ssl=tls, backlog=1024) for s in socks]
+            _announce(launch, url_of(config.server, own), store.epoch)
             _settle_memory()
             async with asyncio.TaskGroup() as duties:
                 tasks = [duties.create_task(duty.run(), name=name) for name, duty in build_duties(context).items()]
@@ -130,10 +136,11 @@ def _settle_memory() -> None:
     gc.enable()
 
 
-async def _stop(context: Context, listening: asyncio.Server, runner: web.AppRunner, stop: StopSignal) -> None:
+async def _stop(context: Context, listening: list[asyncio.Server], runner: web.AppRunner, stop: StopSignal) -> None:
     """No new connections; goodbye to viewers; what is in flight is answered."""
     logger.info("The server stops", extra={"action": "stop"})
-    listening.close()
+    for each in listening:
+        each.close()
     context.stopping.set()
     context.follows.close()
     context.recorder.stop_waiting()

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from etlmon.core.instants import format_instant
-from etlmon.core.text import shown
+from etlmon.core.text import shown, shown_json
 
 _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", (), None).__dict__) | {"message", "asctime", "taskName"}
 
@@ -51,7 +51,7 @@ class JsonFormat(logging.Formatter):
         }
         if record.exc_info:
             told["traceback"] = self.formatException(record.exc_info)
-        return msgspec.json.encode(told, enc_hook=str).decode()
+        return shown_json(msgspec.json.encode(told, enc_hook=str).decode())
 
 
 def narrate(level: str, form: str) -> None:

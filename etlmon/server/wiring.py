@@ -22,10 +22,10 @@ from etlmon.server.metrics import Counters
 from etlmon.server.recorder import Recorder
 from etlmon.server.recorder import Settings as RecorderSettings
 from etlmon.server.services.duty import Duty, Service
-from etlmon.server.services.expiry import Expiry
 from etlmon.server.services.reaper import Reaper
 from etlmon.server.services.resources import Resources
 from etlmon.server.services.retention import Retention
+from etlmon.server.services.token_upkeep import TokenUpkeep
 from etlmon.server.store.logs.settings import LogSettings
 from etlmon.server.store.store import Store, StoreSettings
 from etlmon.server.stream.hub import Hub
@@ -136,7 +136,7 @@ def build_duties(context: Context) -> dict[str, Duty]:
     services: tuple[Service, ...] = (
         Reaper(context.recorder, monotonic_s),
         Retention(context.recorder),
-        Expiry(context.tokens, context.hub),
+        TokenUpkeep(context.tokens, context.hub, context.store),
         context.resources,
     )
     context.duties.update({service.name: Duty(service, now_ms) for service in services})

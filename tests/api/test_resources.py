@@ -380,6 +380,6 @@ def test_the_machine_and_this_instant_are_told(server: Any) -> None:
     system = server.api("GET", "/status/system/health")
     assert system["status"] == "ok"
     assert system["process"]["rss"] > 0
-    assert {"reaper", "retention", "expiry", "resources"} == set(system["services"])
+    assert {"reaper", "retention", "tokens", "resources"} == set(system["services"])
     instant = server.api("GET", "/status/metrics/realtime")
     assert instant["memory"] > 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from etlmon.core.config import Config
 from etlmon.server.api import (
     analytics,
     bulk,
@@ -19,6 +20,13 @@ from etlmon.server.api import (
 )
 from etlmon.server.api.openapi import published
 from etlmon.server.api.routes import Route
+
+
+def routes_of(config: Config) -> tuple[Route, ...]:
+    """The routes that a server with this config has: without live streams when they are switched off."""
+    streams = config.monitoring.websocket.enabled
+    return tuple(route for route in ROUTES if streams or route.media != "websocket")
+
 
 ROUTES: tuple[Route, ...] = published(
     (
