@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import os
+import socket
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlsplit
 
