@@ -12,7 +12,7 @@ from etlmon.server.store.readers import Readers, Rows
 if TYPE_CHECKING:
     from etlmon.server.store.logs.store import LogStore
 
-BODIES_BY_ID = "SELECT id, body FROM job WHERE id IN ({marks})"
+BODIES_BY_ID = "SELECT id, body FROM job JOIN job_body USING (key) WHERE id IN ({marks})"
 """The jobs that some log lines belong to."""
 
 

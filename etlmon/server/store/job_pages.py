@@ -79,9 +79,15 @@ async def _walk(readers: Readers, plan: Plan) -> Page[Job]:
 
 
 async def _boundary(readers: Readers, plan: Plan, rank: int, start: Place | None) -> Place | None:
-    statement = plan.boundary(rank, plan.walk(rank)[0], start)
-    rows = await readers.fetch(statement.sql, statement.parameters)
-    return plan.place_of(rank, tuple(rows[0][:-1]), rows[0][-1]) if rows else None
+    """Where the first of the lanes has passed SLICE entries; None when none has so many left."""
+    ends: list[tuple[Any, ...]] = []
+    for lane in plan.walk(rank):
+        statement = plan.boundary(rank, lane, start)
+        ends += await readers.fetch(statement.sql, statement.parameters)
+    if not ends:
+        return None
+    first = max(ends) if plan.descending else min(ends)
+    return plan.place_of(rank, first[:-1], first[-1])
 
 
 def _placed(plan: Plan, rank: int, rows: Rows) -> list[tuple[Place, bytes]]:

@@ -1,4 +1,4 @@
-"""The job table: the columns that filters and sorts need, copied from the body, which is the truth."""
+"""Jobs as rows: the body, which is the truth, and beside it the columns that filters and sorts need."""
 
 from __future__ import annotations
 
@@ -53,11 +53,13 @@ COLUMNS = (
     "words",
 )
 
-INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}, body) VALUES ({', '.join('?' * (len(COLUMNS) + 1))})"  # noqa: S608
+INSERT = f"INSERT INTO job ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"  # noqa: S608
 """A new job."""
-FIND = "SELECT key, body FROM job WHERE id = ?"
+PUT_BODY = "INSERT INTO job_body (key, body) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
+"""The whole of a job."""
+FIND = "SELECT key, body FROM job JOIN job_body USING (key) WHERE id = ?"
 """One job by its id."""
-ACTIVE_BODIES = "SELECT body FROM job WHERE final = 0 ORDER BY created_at, key"
+ACTIVE_BODIES = "SELECT body FROM job CROSS JOIN job_body USING (key) WHERE final = 0 ORDER BY created_at, key"
 """Every job that is not over, oldest first."""
 ADD_TAG = "INSERT OR IGNORE INTO job_tag (tag, value, created_at, key) VALUES (?, ?, ?, ?)"
 """One tag of a job."""
@@ -187,13 +189,15 @@ def write_job(db: sqlite3.Connection, before: Kept | None, job: Job, body: bytes
     """Insert the job or update the columns that changed (an index is touched only when its column is named)."""
     columns = columns_of(job)
     if before is None:
-        key = db.execute(INSERT, (*columns, body)).lastrowid
+        key = db.execute(INSERT, columns).lastrowid
         assert key is not None  # noqa: S101 - an insert into a rowid table always has one
     else:
         key = before.key
         changed = [n for n, (old, new) in enumerate(zip(before.columns, columns, strict=True)) if old != new]
-        named = "".join(f"{COLUMNS[n]} = ?, " for n in changed)
-        db.execute(f"UPDATE job SET {named}body = ? WHERE key = ?", (*(columns[n] for n in changed), body, key))  # noqa: S608
+        if changed:
+            named = ", ".join(f"{COLUMNS[n]} = ?" for n in changed)
+            db.execute(f"UPDATE job SET {named} WHERE key = ?", (*(columns[n] for n in changed), key))  # noqa: S608
+    db.execute(PUT_BODY, (key, body))
     if before is None or before.job.tags != job.tags:
         _write_tags(db, key, job, had_tags=before is not None and bool(before.job.tags))
     return Kept(key, job, columns)

@@ -26,7 +26,9 @@ NOTICES_AFTER = (
     "SELECT seq, job_id, body FROM journal WHERE job_id IS NULL AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
 )
 """Facts after a cursor that are not about a job."""
-SAMPLES_AFTER = "SELECT seq, body FROM job WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?"
+SAMPLES_AFTER = """
+SELECT seq, body FROM job CROSS JOIN job_body USING (key) WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?
+"""
 """Jobs whose newest change lies after a cursor."""
 EVENTS_OF_JOB = "SELECT seq, body FROM journal WHERE job_id = ? AND seq > ? ORDER BY seq LIMIT ?"
 """One job's part of the journal."""

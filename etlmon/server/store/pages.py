@@ -12,15 +12,18 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from etlmon.core.errors import Invalid
-from etlmon.core.filter_keys import Glob
+from etlmon.core.filter_keys import Age, Glob
 from etlmon.core.filter_tree import All, And, Node, Term, canonical
+from etlmon.core.job import Status
 from etlmon.core.text import hint
 from etlmon.server.store.cursors import read_cursor
 from etlmon.server.store.filter_sql import DURATION, Where, joined, where
 
 T = TypeVar("T")
-RARE = 3_000
+RARE = 7_000
 """Up to so many rows are gathered and sorted faster than any index in the wrong order is walked (both under 10 ms)."""
+END = 2**62
+"""Later than every instant."""
 MAX_LANES = 16
 SLICE = 20_000
 """Index entries that one step of a long walk may pass."""
@@ -80,6 +83,8 @@ ORDERS = {
 
 OF = {name: f"job_of_{name}" for name in ("name", "owner", "type", "host", "source", "reporter", "status")}
 """Columns whose index holds their jobs by creation; the likely rarer first."""
+RANGES = {f"{name}_at": f"job_by_{name}" for name in ("created", "started", "finished", "updated")}
+"""Columns whose index answers a range."""
 ENDED = {name: f"job_ended_{name}" for name in ("fingerprint", "name", "owner", "type", "status")}
 """Columns whose index holds their jobs by their end."""
 
@@ -95,7 +100,7 @@ class Lane(msgspec.Struct, frozen=True):
 
 
 class Driver(msgspec.Struct, frozen=True):
-    """A condition that an index answers. ``column`` is ``tag`` for a tag, ``updated_at`` for a range of it."""
+    """A condition that an index answers: one of ``values``; of a column in RANGES, between its two values."""
 
     column: str
     values: tuple[Any, ...]
@@ -107,10 +112,17 @@ class Driver(msgspec.Struct, frozen=True):
         if self.column == "tag":
             sql = f"job.key IN (SELECT t.key FROM job_tag t WHERE t.tag = ? AND t.value IN ({marks}))"  # noqa: S608
             return "job", Where(sql, (self.tag, *self.values))
-        if self.column == "updated_at":
-            return "job INDEXED BY job_by_updated", Where("job.updated_at BETWEEN ? AND ?", self.values)
+        if self.column in RANGES:
+            return f"job INDEXED BY {RANGES[self.column]}", Where(f"job.{self.column} BETWEEN ? AND ?", self.values)
         index = OF.get(self.column) or ENDED.get(self.column) or "job_by_end_of_id"
         return f"job INDEXED BY {index}", Where(f"job.{self.column} IN ({marks})", self.values)
+
+    def counted(self) -> tuple[str, Where]:
+        """As ``all_of_it``, for counting: without a look at the jobs of a tag."""
+        if self.column == "tag":
+            marks = ", ".join("?" * len(self.values))
+            return "job_tag t", Where(f"t.tag = ? AND t.value IN ({marks})", (self.tag, *self.values))
+        return self.all_of_it()
 
 
 class Plan:
@@ -145,11 +157,11 @@ class Plan:
         return joined(" AND ", parts)
 
     def _drivers(self, query: JobQuery) -> list[Driver]:
-        drivers = [driver for term in _conjuncts(query.filter) if (driver := _driver(term)) is not None]
+        drivers = [driver for term in _conjuncts(query.filter) if (driver := _driver(term, self.now)) is not None]
         if query.reporter is not None:
             drivers.append(Driver("reporter", (query.reporter,)))
         if self.since is not None or self.until is not None:
-            drivers.append(Driver("updated_at", (self.since or 0, self.until if self.until is not None else 2**62)))
+            drivers.append(Driver("updated_at", (self.since or 0, END if self.until is None else self.until)))
         return drivers
 
     def ranks(self) -> range:
@@ -166,17 +178,19 @@ class Plan:
         """One row: for each driver how many rows it has, up to RARE + 1."""
         parts = []
         for driver in self.drivers:
-            source, condition = driver.all_of_it()
+            source, condition = driver.counted()
             sql = f"(SELECT count(*) FROM (SELECT 1 FROM {source} WHERE {condition.sql} LIMIT {RARE + 1}))"  # noqa: S608
             parts.append(Where(sql, condition.parameters))
         return Where(f"SELECT {', '.join(p.sql for p in parts)}", tuple(v for p in parts for v in p.parameters))
 
     def walk(self, rank: int) -> list[Lane]:
-        """The order's own index; the first lane is the long one."""
+        """The order's own index: all its rows, in the lanes that it has them in."""
         source = f"job INDEXED BY {self.order.index}"
         columns = tuple(f"job.{column}" for column in self.order.columns)
         if self.name == "duration":
             return self._walk_durations(rank, source)
+        if self.name == "progress":
+            return [self._of_status(status, rank, source) for status in self._statuses()]
         if rank == 1:
             return [Lane(source, Where(f"{columns[0]} IS NULL"), ())]
         return [Lane(source, Where(f"{columns[0]} IS NOT NULL" if self.order.nullable else "1"), columns)]
@@ -190,6 +204,15 @@ class Plan:
         active = Where("job.final = 0 AND job.started_at IS NOT NULL AND job.duration_ms IS NULL")
         growing = DURATION.format(now=int(self.now)).strip()
         return [over, Lane("job INDEXED BY job_active", active, (growing,), sorted=False)]
+
+    def _statuses(self) -> tuple[Any, ...]:
+        """Which the filter lets through, as far as it says so plainly."""
+        return next((driver.values for driver in self.drivers if driver.column == "status"), tuple(Status))
+
+    def _of_status(self, status: Any, rank: int, source: str) -> Lane:
+        absent = "IS NULL" if rank else "IS NOT NULL"
+        values = ("job.created_at",) if rank else ("job.progress", "job.created_at")
+        return Lane(source, Where(f"job.status = ? AND job.progress {absent}", (str(status),)), values)
 
     def lanes(self, rank: int, driver: Driver | None, *, rare: bool) -> list[Lane]:
         """The quickest lanes: of the driver where its index has the order, of a rare driver sorted, or the walk."""
@@ -223,7 +246,7 @@ class Plan:
         collate = {"v0": " COLLATE NOCASE"} if self.name == "name" else {}
         order = ", ".join(f"{name}{collate.get(name, '')}{self._way}" for name in (*names, "k"))
         sql = (
-            f"SELECT {''.join(f'{name}, ' for name in names)}k, (SELECT body FROM job b WHERE b.key = k) "  # noqa: S608
+            f"SELECT {''.join(f'{name}, ' for name in names)}k, (SELECT body FROM job_body b WHERE b.key = k) "  # noqa: S608
             f"FROM ({page}) ORDER BY {order} LIMIT {limit}"
         )
         return Where(sql, tuple(value for part in parts for value in part.parameters))
@@ -280,8 +303,10 @@ def _conjuncts(node: Node) -> Iterator[Term]:
             yield each
 
 
-def _driver(term: Term) -> Driver | None:
+def _driver(term: Term, now: int) -> Driver | None:
     """The driver that a term is; None when no index answers it."""
+    if f"{term.key}_at" in RANGES:
+        return _range(term, now)
     if term.op != ":" or not (term.key in OF or term.key in ("id", "fingerprint") or term.tag is not None):
         return None
     values = tuple(value.literal if isinstance(value, Glob) else value for value in term.values)
@@ -292,6 +317,13 @@ def _driver(term: Term) -> Driver | None:
     if term.key == "id":
         return Driver("id_reversed", tuple(str(value)[::-1] for value in values))
     return Driver(term.key, values)
+
+
+def _range(term: Term, now: int) -> Driver:
+    limit, op = term.values[0], term.op
+    if isinstance(limit, Age):
+        limit, op = now - limit.ms, {">": "<", "<": ">", ">=": "<=", "<=": ">="}[op]
+    return Driver(f"{term.key}_at", (limit, END) if op.startswith(">") else (0, limit))
 
 
 def _signature(query: JobQuery) -> str:

@@ -19,6 +19,8 @@ WHERE finished_at < ?1 AND final = 1 AND updated_at < ?1 ORDER BY finished_at LI
 """Jobs that ended, and were last heard of, before an instant; oldest first."""
 DROP_JOB = "DELETE FROM job WHERE key = ?"
 """One job."""
+DROP_BODY = "DELETE FROM job_body WHERE key = ?"
+"""Its body."""
 DROP_TAGS = "DELETE FROM job_tag WHERE key = ?"
 """Its tags."""
 DROP_COMMANDS = "DELETE FROM command WHERE job_id = ?"
@@ -54,6 +56,7 @@ def prune_jobs(db: sqlite3.Connection, before: int, limit: int, busy: Container[
         db.execute(DROP_EVENTS, (job_id,))
         db.execute(DROP_COMMANDS, (job_id,))
         db.execute(DROP_TAGS, (key,))
+        db.execute(DROP_BODY, (key,))
         db.execute(DROP_JOB, (key,))
         counts[status] = counts.get(status, 0) + 1
         ids.append(job_id)

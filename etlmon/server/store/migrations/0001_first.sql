@@ -6,7 +6,7 @@ CREATE TABLE meta (
     value ANY
 ) STRICT, WITHOUT ROWID;
 
--- Jobs. ``body`` is the whole job as JSON and the truth; the columns before it are copies that filters and sorts need.
+-- Jobs, as filters and sorts need them: small rows, because a filter without an index looks at many.
 -- Texts that filters compare are NOCASE: without regard to ASCII case, as core.filter_keys.fold.
 CREATE TABLE job (
     key INTEGER PRIMARY KEY,
@@ -40,7 +40,12 @@ CREATE TABLE job (
     error TEXT COLLATE NOCASE,
     kind TEXT,
     fingerprint TEXT COLLATE NOCASE,
-    words TEXT NOT NULL,
+    words TEXT NOT NULL
+) STRICT;
+
+-- The whole job as JSON: the truth, of which the columns above are copies.
+CREATE TABLE job_body (
+    key INTEGER PRIMARY KEY,
     body BLOB NOT NULL
 ) STRICT;
 
@@ -57,7 +62,8 @@ CREATE INDEX job_by_finished ON job (finished_at);
 CREATE INDEX job_by_updated ON job (updated_at);
 CREATE INDEX job_by_duration ON job (duration_ms);
 CREATE INDEX job_by_priority ON job (priority, created_at);
-CREATE INDEX job_by_progress ON job (progress, created_at);
+-- By status first: nearly all jobs are completed and at 100, and would hide the others.
+CREATE INDEX job_by_progress ON job (status, progress, created_at);
 -- jobs_page filtered by one column, newest first; those of status and name also serve as sort keys.
 CREATE INDEX job_of_status ON job (status, created_at);
 CREATE INDEX job_of_name ON job (name, created_at);

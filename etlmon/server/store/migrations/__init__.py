@@ -20,7 +20,7 @@ def newest() -> int:
 
 
 def migrate(connection: sqlite3.Connection) -> int:
-    """Bring the schema to ``newest()``, one transaction per step, so that a kill at any point is safe; how many steps."""
+    """Bring the schema to ``newest()``, one transaction per step, so that a kill is safe at any point; how many."""
     steps = 0
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     for number, script in scripts():
