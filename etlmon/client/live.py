@@ -156,7 +156,7 @@ class Live:
             case MessageType.WELCOME | MessageType.PONG | MessageType.UNSUBSCRIBED | MessageType.GOODBYE:
                 return []
             case MessageType.HEARTBEAT:
-                self._move(data.get("cursor"))
+                self._heard_beat(data)
                 return []
             case MessageType.SUBSCRIBED:
                 return self._subscribed(data)
@@ -174,6 +174,12 @@ class Live:
             self.cursor = Cursor(self.cursor.epoch, message.seq)
         self._delivered = True
         return [message] if self._poller.is_news(message) else []
+
+    def _heard_beat(self, data: dict[str, Any]) -> None:
+        """Take over the place that this subscription has passed (the beat's own ``cursor`` is the server's)."""
+        for each in data.get("subscriptions") or ():
+            if isinstance(each, dict) and each.get("id") == SUBSCRIPTION:
+                self._move(each.get("cursor"))
 
     def _subscribed(self, data: dict[str, Any]) -> list[LiveItem]:
         link = self._now(LinkState.CATCHING_UP)
@@ -221,7 +227,10 @@ class Live:
 def _refusal(data: dict[str, Any]) -> errors.EtlmonError:
     """The fault that an ``error`` in answer to the subscription stands for."""
     message = str(data.get("message") or "The server refused the subscription.")
-    return errors.Forbidden(message) if data.get("code") == "forbidden" else errors.Invalid(message)
+    listed = data.get("errors") if isinstance(data.get("errors"), list) else []
+    faults = tuple(errors.Fault(str(each.get("path")), str(each.get("message"))) for each in listed or ())
+    cls = {"not_authorised": errors.NotAuthenticated, "forbidden": errors.Forbidden, "too_many": errors.TooManyRequests}
+    return cls.get(str(data.get("code")), errors.Invalid)(message, errors=faults)
 
 
 async def position(endpoint: HasAddress, *, timing: Timing | None = None) -> Cursor | None:

@@ -39,20 +39,18 @@ async def follow_jobs(context: Context, ids: Sequence[str]) -> AsyncGenerator[Jo
     stale = True  # what changed between the reading above and ``here``
     async with aclosing(aiter(live)) as items:
         async for item in items:
-            if isinstance(item, Reset):
-                stale = True
-            elif isinstance(item, Message):
-                if (changed := _merged(held, item)) is not None:
-                    yield changed
-            elif isinstance(item, Link):
+            if isinstance(item, Link):
                 yield item
-                if stale and item.state in (LinkState.LIVE, LinkState.POLLING):
-                    while stale:
-                        changed_jobs, stale = await asyncio.to_thread(_read_again, client, held)
-                        for job in changed_jobs:
-                            yield job
-                        if stale:
-                            await asyncio.sleep(AGAIN_S)
+            elif isinstance(item, Message) and (changed := _merged(held, item)) is not None:
+                yield changed
+            if isinstance(item, Reset) or (isinstance(item, Message) and item.type in ("gap", "snapshot")):
+                stale = True
+            while stale and live.state in (LinkState.LIVE, LinkState.POLLING):
+                changed_jobs, stale = await asyncio.to_thread(_read_again, client, held)
+                for job in changed_jobs:
+                    yield job
+                if stale:
+                    await asyncio.sleep(AGAIN_S)
 
 
 def _merged(held: dict[str, Job], message: Any) -> Job | None:

@@ -59,12 +59,17 @@ def export(context: Context, /, **options: Any) -> None:
 
 
 @click.command("stats")
-@job_filters
+@click.option("--name", multiple=True, metavar="NAME", help="Of jobs of this name.")
+@click.option("--type", "type_", multiple=True, metavar="TYPE", help="Of jobs of this type.")
+@click.option("--owner", multiple=True, metavar="OWNER", help="Of jobs of this owner.")
+@click.option("--since", metavar="AGE|TIME", help="Finished within (30d) or since a timestamp (default 7d).")
+@click.option("--until", metavar="AGE|TIME", help="Finished before that.")
 @pass_context
 def stats(context: Context, /, **options: Any) -> None:
-    """Success rate, counts and durations of finished jobs."""
+    """Success rate, counts and durations of finished jobs; -o json adds the trend by hour or day."""
     printer, client = context.printer(), context.client()
-    printer.item(client.get("/api/analytics/summary", filter_params(options)), figure_lines, key="name")
+    answer = client.get("/api/analytics/summary", filter_params(options))
+    printer.item(answer, lambda item, look: figure_lines({**item, "trend": None}, look), key="name")
 
 
 def figure_lines(value: Any, look: Look, path: str = "") -> Iterator[tuple[str, str]]:
@@ -77,6 +82,8 @@ def figure_lines(value: Any, look: Look, path: str = "") -> Iterator[tuple[str, 
     elif isinstance(value, list):
         for place, inner in enumerate(value):
             yield from figure_lines(inner, look, f"{path}[{place}]")
+    elif path.endswith(("successRate", "failureRate", "errorRate")) and isinstance(value, int | float):
+        yield path, f"{value:.1%}"
     elif value is not None:
         is_duration = path.endswith("Ms") and isinstance(value, int | float)
         yield (

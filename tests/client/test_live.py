@@ -256,10 +256,14 @@ async def test_what_is_not_durable_comes_through_and_moves_no_cursor(script, liv
 
 
 async def test_a_heartbeat_moves_the_place_of_a_filtered_reader(script, live_of):
+    beat = {"id": "main", "cursor": "e1:90", "state": "live"}
+
     async def first(peer):
         await peer.greet()
         await peer.snapshot()
-        await peer.send(message("heartbeat", {"cursor": "e1:90"}))
+        await peer.send(
+            message("heartbeat", {"cursor": "e1:99", "subscriptions": [{"id": "x", "cursor": "e1:98"}, beat]})
+        )
         await peer.ws.close(code=4001)
 
     async def second(peer):
