@@ -63,10 +63,14 @@ class Foreground:
         else:
             self._keyboard.foreground.clear()
 
-    def leave(self) -> None:
-        """Put the terminal back as it was: its modes, and its foreground to our group."""
+    def rest(self) -> None:
+        """Copy no more of what is typed: it is for whoever comes next."""
         if self._keyboard is not None:
             self._keyboard.foreground.clear()
+
+    def leave(self) -> None:
+        """Put the terminal back as it was: its modes, and its foreground to our group."""
+        self.rest()
         if self._session is not None:
             self._session.outer.restore()
         elif self._terminal is not None and self._terminal.foreground() == self._child.pid:
@@ -101,6 +105,8 @@ class Foreground:
         Answers whether the child should go on, and the signals that came meanwhile. An orphaned group cannot be
         stopped from the keyboard: then a child that waits for the terminal stays stopped, and any other goes on.
         """
+        if self.lend(signum):  # the foreground came to us meanwhile
+            return True, []
         self.leave()
         if signum in STOPS:
             with self._signals.default(signum):

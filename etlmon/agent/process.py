@@ -53,6 +53,7 @@ class Child:
         self.monitor = monitor
         self.leash = leash
         self._statuses = statuses
+        self._over = False
 
     def fileno(self) -> int | None:
         """What becomes readable when a status is there; None when SIGCHLD tells."""
@@ -60,11 +61,14 @@ class Child:
 
     def changes(self) -> Iterator[int]:
         """Wait statuses since the last call: stopped, continued, and at last the end."""
-        while True:
+        while not self._over:
             status = self._waited() if self._statuses is None else self._told(self._statuses)
             if status is None:
                 return
             yield status
+            if not os.WIFSTOPPED(status) and not os.WIFCONTINUED(status):
+                self._over = True
+                return
 
     def _waited(self) -> int | None:
         try:
@@ -79,8 +83,6 @@ class Child:
         except BlockingIOError:
             return None
         if not raw:  # the monitor is gone without a word: killed, and the session with it
-            os.close(statuses)
-            self._statuses = None
             return int(signal.SIGKILL)
         status: int = _STATUS.unpack(raw)[0]
         return status

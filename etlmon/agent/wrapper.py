@@ -37,6 +37,8 @@ HEARTBEAT_S = 15.0
 LOOK_S = 0.5
 """How often the outer terminal is looked at where no signal tells of its size or its foreground."""
 LIVES_S = 0.05
+PASSED_S = 1.0
+"""A child that stops so soon after we passed a SIGTSTP on stops because of it."""
 MAX_COMMANDS = 100
 _KEYBOARD = frozenset({signal.SIGINT, signal.SIGQUIT})
 
@@ -76,6 +78,7 @@ class Wrapper:
         self._paused_at: float | None = None
         self._stopped = False
         self._timed_out = False
+        self._stop_passed = -PASSED_S
         self._passed: set[int] = set()
         self._started_at = now_ms()
         self._started = monotonic_s()
@@ -89,17 +92,18 @@ class Wrapper:
 
     def live(self) -> Ending:
         """From the first byte to the last report; how the command ended."""
+        self._foreground.enter()  # before the first byte reaches the terminal: it must come in raw modes
         for copy in self._copies:
             copy.start()
-        self._foreground.enter()
         try:
             self._tell()
             self._watch()
         except Exception as fault:  # noqa: BLE001 - Law 5: a fault of ours must not end the command
             _explain(fault)
             self._wait_only()
-        self._foreground.leave()
+        self._foreground.rest()
         drain(self._copies, self._signals)
+        self._foreground.leave()
         self._conclude()
         hand_over(self._copies)
         return self.ending or Ending(code=125)
@@ -212,7 +216,7 @@ class Wrapper:
         elif signum in TO_CHILD:
             self._child.send(signum)
         elif signum == signal.SIGTSTP:
-            self._passed.add(signum)
+            self._stop_passed = monotonic_s()
             self._child.send_group(signum)
         elif signum == signal.SIGCONT and self._paused_at is None:
             self._foreground.enter()
@@ -234,11 +238,13 @@ class Wrapper:
         """The child was stopped: by us, or by its keyboard, and then the shell must see us stop as well."""
         if self._paused_at is not None or self.ending is not None or self._kill_at is not None:
             return
-        if self._foreground.lend(signum):
+        passed = monotonic_s() - self._stop_passed < PASSED_S
+        self._stop_passed = -PASSED_S
+        if passed:  # whatever came first: to go on now would undo the stop that was asked for
+            signum = signal.SIGTSTP
+        elif self._foreground.lend(signum):
             return
         self._stopped = True
-        passed = signum in self._passed
-        self._passed.discard(signum)
         if not (passed or self._foreground.is_controlled):
             return
         self.reports.report(r.Paused(job_id=self.job_id, at=instant(now_ms())))

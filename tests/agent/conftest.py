@@ -242,9 +242,9 @@ class Screen:
         """All that was shown, once it holds the marks in this order."""
         end = time.monotonic() + DEADLINE_S
         while not _in_order(self.text, marks):
-            assert time.monotonic() < end, f"{marks!r} not in {self.text!r}"
+            assert time.monotonic() < end, f"{marks!r} not in {self.text[-2000:]!r}"
             if not self._read(0.05) and self.status is not None:
-                assert _in_order(self.text, marks), f"{marks!r} not in {self.text!r}"
+                assert _in_order(self.text, marks), f"{marks!r} not in {self.text[-2000:]!r}"
         return self.text
 
     def _read(self, timeout_s: float) -> bool:
