@@ -80,4 +80,4 @@ async def watch(endpoint: Endpoint, scene: Scene, *, started: Callable[[], None]
                 if scene.is_over:
                     return
         finally:
-            await stream.aclose()  # type: ignore[attr-defined]
+            await stream.aclose()

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from functools import partial
+from operator import methodcaller
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -271,9 +273,9 @@ class Recorder:
         silent = [(job, quiet) for job in self._watched.values() if (quiet := self._silence(job, now)) is not None]
         overdue = [job for job in self._watched.values() if _overdue(job, now)]
         for job, quiet in silent:
-            await self._judge(job.id, lambda current, quiet=quiet: endings.mark_lost(current, quiet, now), now)
+            await self._judge(job.id, partial(endings.mark_lost, silent_ms=quiet, now=now), now)
         for job in overdue:
-            await self._judge(job.id, lambda current: endings.mark_timed_out(current, now), now)
+            await self._judge(job.id, partial(endings.mark_timed_out, now=now), now)
         self._forget_producers(now)
         return len(silent) + len(overdue)
 
@@ -303,7 +305,7 @@ class Recorder:
         before, removed = now - self.settings.history_ms, 0
         for verb in ("prune_jobs", "prune_journal", "prune_rest"):
             for _ in range(SLICES_A_ROUND):
-                n = await self._store.write(lambda tx, verb=verb: getattr(tx, verb)(before), reserve=True)
+                n: int = await self._store.write(methodcaller(verb, before), reserve=True)
                 removed += n
                 if n == 0:
                     break
