@@ -33,7 +33,7 @@ _AGAIN_S = 1.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 1.0, 60.0
 
 
-class _GivenUp(Exception):  # noqa: N818 - nothing went wrong
+class _GivenUp(Exception):
     """The file was dropped, or the store is closing."""
 
 
