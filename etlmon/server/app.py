@@ -99,7 +99,10 @@ class Guard:
         except EtlmonError as fault:
             return self._refusal(request, fault, request_id)
         except web.HTTPException as refusal:
-            return self._refusal(request, from_aiohttp(refusal), request_id)
+            response = self._refusal(request, from_aiohttp(refusal), request_id)
+            if "Allow" in refusal.headers:
+                response.headers["Allow"] = refusal.headers["Allow"]
+            return response
         except ConnectionError:
             raise
         except Exception:

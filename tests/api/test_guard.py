@@ -89,6 +89,7 @@ async def test_every_refusal_is_a_problem(guarded: Make) -> None:
         assert answer.json()["status"] == status
     assert answers[409].json()["ack"] == 7
     assert "GET" in answers[405].json()["detail"]
+    assert "GET" in answers[405].headers["Allow"]
 
 
 async def test_a_fault_of_ours_tells_nothing_of_the_inside(guarded: Make, caplog: pytest.LogCaptureFixture) -> None:

@@ -84,7 +84,7 @@ def _tag_nodes(tags: tuple[str, ...]) -> list[Node]:
 
 def instant_param(name: str, text: str | None, now: int) -> int | None:
     """The instant that a parameter names, as a timestamp or an age (``24h``)."""
-    if text is None:
+    if not text:
         return None
     try:
         return parse_age_or_instant(text, now)
@@ -110,7 +110,7 @@ def job_query(params: JobParams, identity: Identity, now: int, *, final_only: bo
         until=instant_param("until", params.until, now),
         sort=check_sort(params.sort),
         limit=params.limit,
-        cursor=params.cursor,
+        cursor=params.cursor or None,
         final_only=final_only,
         reporter=identity.token_id if identity.role is Role.REPORTER else None,
     )

@@ -203,7 +203,7 @@ def _point(job: Job, at: int) -> MetricPoint:
 async def list_events(call: Call) -> EventList:
     """The job's part of the journal."""
     job = await call.job()
-    page = await call.context.store.job_events(job.id, limit=call.query.limit, cursor=call.query.cursor)
+    page = await call.context.store.job_events(job.id, limit=call.query.limit, cursor=call.query.cursor or None)
     return EventList(items=[event_view(e.seq, e.event) for e in page.items], next_cursor=page.next_cursor)
 
 

@@ -129,7 +129,7 @@ class Search:
     def resumed(self) -> LogQuery:
         """The query, from the request's cursor on when it has one."""
         cursor = self.params.cursor
-        return self.base if cursor is None else self.base.resumed(cursor)
+        return self.base.resumed(cursor) if cursor else self.base
 
     async def scoped(self, query: LogQuery) -> LogQuery:
         """The query narrowed to the jobs that the filters and the token allow now."""

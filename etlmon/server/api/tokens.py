@@ -123,7 +123,7 @@ async def revoke_token(call: Call) -> None:
 
 async def list_audit(call: Call) -> AuditPage:
     """Who changed what, newest first."""
-    page = await call.context.store.audit_page(limit=call.query.limit, cursor=call.query.cursor)
+    page = await call.context.store.audit_page(limit=call.query.limit, cursor=call.query.cursor or None)
     items = [
         AuditEntry(
             id=str(entry.id),
