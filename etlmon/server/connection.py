@@ -127,6 +127,7 @@ class GuardedConnection(web.RequestHandler):
         fault: EtlmonError = Malformed("The request is not valid HTTP.")
         if status != 400:
             fault = EtlmonError("The request could not be answered.")
+        if status != 400 and not isinstance(exc, ConnectionError):  # a peer that left is no fault of ours
             self.logger.error("A request failed outside the routes", exc_info=exc)
         response = problem(fault, None)
         response.force_close()
