@@ -40,8 +40,11 @@ def test_connections_reset_at_any_byte_of_request_or_answer_lose_and_double_noth
     job = spawn_job(server, url=proxy.url, pause_s=0.001)
     wait_until(lambda: proxy.n_reset >= 6 and job.n_said >= 400, "enough connections were reset")
     proxy.line_of = lambda n: Line()
+    proxy.cut()
+    last = f"line {job.n_said}"
+    wait_until(lambda: known(server, job.id) and last in stored_lines(server, job.id), "all of that has arrived")
     assert job.stop() == 0
-    wait_until(lambda: server.api("GET", f"/api/jobs/{job.id}")["status"] == "completed", "the end has arrived")
+    assert server.api("GET", f"/api/jobs/{job.id}")["status"] == "completed"
     arrived_whole(server, job, stored_lines, stored_events)
 
 
