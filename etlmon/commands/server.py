@@ -23,7 +23,7 @@ def server(config: str | None, host: str | None, port: int | None, data_dir: str
     """
     import gc
 
-    gc.disable()  # a tenth of the start is the collector looking at modules; the server enables it once it serves
+    gc.disable()  # a tenth of the start is the collector looking at modules; _tell enables it
 
     from etlmon.core.config_check import read_toml
     from etlmon.core.config_show import given_in
@@ -56,7 +56,8 @@ def _with_flags(config: Config, origins: dict[str, str], host: str | None, port:
 
 
 def _tell(url: str) -> None:
-    """The one line on stdout; nobody need be reading it."""
+    """The one line on stdout; nobody need be reading it. What was made so far lives for ever: it is set aside."""
+    import gc
     import os
     import sys
 
@@ -64,3 +65,6 @@ def _tell(url: str) -> None:
         click.echo(f"etlmon serves at {url}")
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    gc.collect()
+    gc.freeze()
+    gc.enable()

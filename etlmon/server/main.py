@@ -6,7 +6,6 @@ Nothing is announced (``server.json``, the line on stdout) before it is true, an
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -70,8 +69,13 @@ class StopSignal:
 
 def run(launch: Launch) -> None:
     """Serve until asked to stop. Raises EtlmonError when it cannot begin."""
+
+    async def live() -> None:
+        with StopSignal() as stop:
+            await serve(launch, stop)
+
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(launch))
+        runner.run(live())
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -82,12 +86,12 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-async def serve(launch: Launch) -> None:
-    """One server's whole life."""
+async def serve(launch: Launch, stop: StopSignal) -> None:
+    """One server's whole life, until ``stop`` is asked."""
     config = launch.config
     check_config(config)
     tls = tls_context(config.server)
-    with StopSignal() as stop, ExitStack() as sockets:
+    with ExitStack() as sockets:
         own = sockets.enter_context(bind(config.server, config.server.port))
         other = config.monitoring.websocket.port
         socks = [own, *([sockets.enter_context(bind(config.server, other))] if other else ())]
@@ -109,7 +113,6 @@ async def serve(launch: Launch) -> None:
             loop = asyncio.get_running_loop()
             listening = [await loop.create_server(connections, sock=s, ssl=tls, backlog=1024) for s in socks]
             _announce(launch, url_of(config.server, own), store.epoch)
-            _settle_memory()
             async with asyncio.TaskGroup() as duties:
                 tasks = [duties.create_task(duty.run(), name=name) for name, duty in build_duties(context).items()]
                 await stop.asked.wait()
@@ -127,13 +130,6 @@ def _announce(launch: Launch, url: str, epoch: str) -> None:
         logger.error("server.json could not be written", extra={"action": "announce", "why": fault.strerror})
     launch.tell(url)
     logger.info("The server serves", extra={"action": "start", "url": url, "epoch": epoch})
-
-
-def _settle_memory() -> None:
-    """What was made so far lives as long as the server: the collector need not look at it again."""
-    gc.collect()
-    gc.freeze()
-    gc.enable()
 
 
 async def _stop(context: Context, listening: list[asyncio.Server], runner: web.AppRunner, stop: StopSignal) -> None:

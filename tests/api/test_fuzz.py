@@ -50,15 +50,15 @@ def requests(draw: st.DrawFn) -> tuple[str, str, bytes | None]:
 
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_no_request_makes_the_server_fail(server: Any) -> None:
-    server.report(
+def test_no_request_makes_the_server_fail(api: Any) -> None:
+    api.report(
         {"kind": "job_started", "jobId": "j1", "name": "orders_nightly"}, {"kind": "log", "jobId": "j1", "message": "a"}
     )
 
     @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     @given(requests())
     def ask(request: tuple[str, str, bytes | None]) -> None:
-        status, answer, headers = server.raw(*request)
+        status, answer, headers = api.raw(*request)
         assert status < 500, (request, status, answer)
         if status >= 400:
             assert headers["Content-Type"].startswith("application/problem+json"), (request, status)
@@ -67,5 +67,5 @@ def test_no_request_makes_the_server_fail(server: Any) -> None:
             assert told["detail"]
 
     ask()
-    assert server.api("GET", "/api/health")["status"] == "ok"
-    assert "Traceback" not in server.log()
+    assert api.api("GET", "/api/health")["status"] == "ok"
+    assert "Traceback" not in api.log()

@@ -30,15 +30,15 @@ def messages(page: Any) -> list[str]:
 
 
 @pytest.fixture
-def reporter(server: Any) -> str:
-    return server.api("POST", "/api/tokens", {"name": "cron", "role": "reporter", "owner": "bo"})["token"]
+def reporter(api: Any) -> str:
+    return api.api("POST", "/api/tokens", {"name": "cron", "role": "reporter", "owner": "bo"})["token"]
 
 
-def test_pages_of_jobs_follow_each_other_without_gap_or_double(server: Any) -> None:
-    server.report(*[started(f"j{n:03}", "crm_sync" if n % 3 else "orders_nightly") for n in range(50)])
+def test_pages_of_jobs_follow_each_other_without_gap_or_double(api: Any) -> None:
+    api.report(*[started(f"j{n:03}", "crm_sync" if n % 3 else "orders_nightly") for n in range(50)])
     seen, cursor = [], ""
     while True:
-        page = server.api("GET", f"/api/jobs?limit=7&name=crm_sync{cursor}")
+        page = api.api("GET", f"/api/jobs?limit=7&name=crm_sync{cursor}")
         seen += ids(page)
         if page["nextCursor"] is None:
             break
@@ -47,18 +47,18 @@ def test_pages_of_jobs_follow_each_other_without_gap_or_double(server: Any) -> N
     assert len(seen) == len(set(seen))
 
 
-def test_a_cursor_of_another_question_is_malformed(server: Any) -> None:
-    server.report(*[started(f"j{n}") for n in range(3)])
-    cursor = quote(server.api("GET", "/api/jobs?limit=1")["nextCursor"])
+def test_a_cursor_of_another_question_is_malformed(api: Any) -> None:
+    api.report(*[started(f"j{n}") for n in range(3)])
+    cursor = quote(api.api("GET", "/api/jobs?limit=1")["nextCursor"])
     for path in (
         f"/api/jobs?limit=1&status=failed&cursor={cursor}",
         "/api/jobs?cursor=nonsense",
         f"/api/history?cursor={cursor}",
     ):
-        assert server.raw("GET", path)[0] in (400, 422)
+        assert api.raw("GET", path)[0] in (400, 422)
 
 
-def test_a_wrong_filter_is_refused_in_words(server: Any) -> None:
+def test_a_wrong_filter_is_refused_in_words(api: Any) -> None:
     for query in (
         "status=lost",
         "tag=env",
@@ -72,127 +72,123 @@ def test_a_wrong_filter_is_refused_in_words(server: Any) -> None:
         "q=" + quote("%" * 1000) + '"',
         "name=" + "a*" * 500,
     ):
-        status, body, _ = server.raw("GET", f"/api/jobs?{query}")
+        status, body, _ = api.raw("GET", f"/api/jobs?{query}")
         assert status in (400, 422), query
         assert json.loads(body)["detail"]
 
 
-def test_text_that_means_something_to_sql_is_only_text(server: Any) -> None:
+def test_text_that_means_something_to_sql_is_only_text(api: Any) -> None:
     name, tag = quote("orders'; DROP TABLE job;--"), quote('a"b:%_')
-    server.report(started("j1", "orders'; DROP TABLE job;--", tags={'a"b': "%_"}))
-    assert ids(server.api("GET", f"/api/jobs?name={name}")) == ["j1"]
-    assert ids(server.api("GET", f"/api/jobs?tag={tag}")) == ["j1"]
-    assert ids(server.api("GET", "/api/jobs?name=" + quote("' OR 1=1 --"))) == []
+    api.report(started("j1", "orders'; DROP TABLE job;--", tags={'a"b': "%_"}))
+    assert ids(api.api("GET", f"/api/jobs?name={name}")) == ["j1"]
+    assert ids(api.api("GET", f"/api/jobs?tag={tag}")) == ["j1"]
+    assert ids(api.api("GET", "/api/jobs?name=" + quote("' OR 1=1 --"))) == []
 
 
-def test_an_id_that_is_none_is_not_found(server: Any) -> None:
+def test_an_id_that_is_none_is_not_found(api: Any) -> None:
     for job_id in ("..%2f..%2fetc%2fpasswd", "%00", "a%2fb", "j1;x", "%2e%2e", "x" * 300, "%F0%9F%92%A9"):
         for part in ("", "/logs", "/events", "/metrics"):
-            assert server.raw("GET", f"/api/jobs/{job_id}{part}")[0] == 404, (job_id, part)
+            assert api.raw("GET", f"/api/jobs/{job_id}{part}")[0] == 404, (job_id, part)
 
 
-def test_one_job_has_its_last_lines_and_its_parts(server: Any) -> None:
-    server.report(
+def test_one_job_has_its_last_lines_and_its_parts(api: Any) -> None:
+    api.report(
         started("j1", steps=["read", "load"], recordsTotal=100),
         {"kind": "step_started", "jobId": "j1", "step": "read", "stepIndex": 0},
         *[line("j1", f"line {n}") for n in range(30)],
         {"kind": "step_finished", "jobId": "j1", "step": "read", "stepIndex": 0},
         {"kind": "progress", "jobId": "j1", "recordsProcessed": 40},
     )
-    job = server.api("GET", "/api/jobs/j1")
+    job = api.api("GET", "/api/jobs/j1")
     assert [entry["message"] for entry in job["recentLogs"]] == [f"line {n}" for n in range(10, 30)]
-    status = server.api("GET", "/api/jobs/j1/status")
+    status = api.api("GET", "/api/jobs/j1/status")
     assert (status["status"], status["progressPercent"], status["errorMessage"]) == ("running", 40.0, None)
-    assert [step["name"] for step in server.api("GET", "/api/jobs/j1/steps")["items"]] == ["read"]
-    events = server.api("GET", "/api/jobs/j1/events")["items"]
+    assert [step["name"] for step in api.api("GET", "/api/jobs/j1/steps")["items"]] == ["read"]
+    events = api.api("GET", "/api/jobs/j1/events")["items"]
     assert [event["kind"] for event in events] == ["job_started", "step_started", "step_finished"]
     assert [event["seq"] for event in events] == sorted(event["seq"] for event in events)
-    metrics = server.api("GET", "/api/jobs/j1/metrics")
+    metrics = api.api("GET", "/api/jobs/j1/metrics")
     assert metrics["current"]["recordsProcessed"] == metrics["series"][-1]["metrics"]["recordsProcessed"] == 40
 
 
-def test_progress_by_curl_creates_and_moves_a_job(server: Any) -> None:
+def test_progress_by_curl_creates_and_moves_a_job(api: Any) -> None:
     for path in ("/api/jobs/j1/progress", "/status/jobs/j1/progress"):
-        assert server.api("PUT", path, {"progressPercent": 25})["progressPercent"] == 25.0
+        assert api.api("PUT", path, {"progressPercent": 25})["progressPercent"] == 25.0
     for body, status in (({"progresPercent": 3}, 422), ({"progressPercent": "many"}, 422), (b"[", 400), (b"[]", 422)):
-        assert server.raw("PUT", "/api/jobs/j1/progress", body)[0] == status
-    assert server.api("GET", "/api/jobs/j1")["progressPercent"] == 25.0
+        assert api.raw("PUT", "/api/jobs/j1/progress", body)[0] == status
+    assert api.api("GET", "/api/jobs/j1")["progressPercent"] == 25.0
 
 
-def test_a_job_that_nobody_obeys_is_cancelled_at_once_and_cannot_be_paused(server: Any) -> None:
-    server.report(started("j1", command=["psql", "-f", "a b.sql"]))
-    assert server.raw("POST", "/api/jobs/j1/pause", {"reason": "wait"})[0] == 409
-    status, body, _ = server.raw("PUT", "/status/jobs/j1/cancel", {"reason": "wrong file"})
+def test_a_job_that_nobody_obeys_is_cancelled_at_once_and_cannot_be_paused(api: Any) -> None:
+    api.report(started("j1", command=["psql", "-f", "a b.sql"]))
+    assert api.raw("POST", "/api/jobs/j1/pause", {"reason": "wait"})[0] == 409
+    status, body, _ = api.raw("PUT", "/status/jobs/j1/cancel", {"reason": "wrong file"})
     assert (status, json.loads(body)["status"]) == (202, "cancelled")
-    status, body, _ = server.raw("POST", "/api/jobs/j1/retry")
+    status, body, _ = api.raw("POST", "/api/jobs/j1/retry")
     assert status == 409
     assert "psql -f 'a b.sql'" in json.loads(body)["detail"]
-    deeds = server.api("GET", "/api/audit")["items"]
+    deeds = api.api("GET", "/api/audit")["items"]
     assert (deeds[0]["action"], deeds[0]["subject"], deeds[0]["detail"]["reason"]) == ("job.cancel", "j1", "wrong file")
 
 
-def test_an_agent_hears_what_is_asked_of_its_job(server: Any) -> None:
+def test_an_agent_hears_what_is_asked_of_its_job(api: Any) -> None:
     producer = "6f2f0c5e-2b7e-4c35-9d53-1f3b3a4c5d6e"
-    server.report(started("j1"), producer=producer, seq=1)
+    api.report(started("j1"), producer=producer, seq=1)
     heard: list[Any] = []
-    waits = threading.Thread(
-        target=lambda: heard.append(server.api("GET", f"/api/commands?producer={producer}&wait=20s"))
-    )
+    waits = threading.Thread(target=lambda: heard.append(api.api("GET", f"/api/commands?producer={producer}&wait=20s")))
     waits.start()
-    assert server.api("POST", "/api/jobs/j1/pause")["controlPending"]["action"] == "pause"
+    assert api.api("POST", "/api/jobs/j1/pause")["controlPending"]["action"] == "pause"
     waits.join(20)
     assert [(c["jobId"], c["action"]) for c in heard[0]["items"]] == [("j1", "pause")]
 
 
-def test_an_owner_controls_with_a_viewer_token_and_another_does_not(server: Any) -> None:
-    server.report(started("j1", owner="ana"), started("j2", owner="bo"))
-    ana = server.api("POST", "/api/tokens", {"name": "ana", "role": "viewer", "owner": "ana"})["token"]
-    assert server.raw("POST", "/api/jobs/j1/cancel", token=ana)[0] == 202
-    assert server.raw("POST", "/api/jobs/j2/cancel", token=ana)[0] == 403
-    assert server.raw("PATCH", "/api/jobs/j2", {"priority": 3}, token=ana)[0] == 403
+def test_an_owner_controls_with_a_viewer_token_and_another_does_not(api: Any) -> None:
+    api.report(started("j1", owner="ana"), started("j2", owner="bo"))
+    ana = api.api("POST", "/api/tokens", {"name": "ana", "role": "viewer", "owner": "ana"})["token"]
+    assert api.raw("POST", "/api/jobs/j1/cancel", token=ana)[0] == 202
+    assert api.raw("POST", "/api/jobs/j2/cancel", token=ana)[0] == 403
+    assert api.raw("PATCH", "/api/jobs/j2", {"priority": 3}, token=ana)[0] == 403
 
 
-def test_many_jobs_are_cancelled_at_once_and_the_rest_is_told(server: Any) -> None:
-    server.report(
-        *[started(f"j{n}", owner="ana" if n else "bo") for n in range(4)], {"kind": "completed", "jobId": "j3"}
-    )
+def test_many_jobs_are_cancelled_at_once_and_the_rest_is_told(api: Any) -> None:
+    api.report(*[started(f"j{n}", owner="ana" if n else "bo") for n in range(4)], {"kind": "completed", "jobId": "j3"})
     body = {"action": "cancel", "ids": ["j1", "j2", "j3", "j1", "nobody"], "reason": "wrong day"}
-    dry = server.api("POST", "/api/jobs/bulk", {**body, "dryRun": True})
+    dry = api.api("POST", "/api/jobs/bulk", {**body, "dryRun": True})
     assert (dry["eligible"], dry["done"], [s["id"] for s in dry["skipped"]]) == (2, 0, ["nobody", "j3"])
-    assert server.api("GET", "/api/jobs/j1")["status"] == "running"
-    ana = server.api("POST", "/api/tokens", {"name": "ana", "role": "viewer", "owner": "ana"})["token"]
-    done = server.api("POST", "/api/jobs/bulk", {"action": "cancel", "q": "status:running"}, token=ana)
+    assert api.api("GET", "/api/jobs/j1")["status"] == "running"
+    ana = api.api("POST", "/api/tokens", {"name": "ana", "role": "viewer", "owner": "ana"})["token"]
+    done = api.api("POST", "/api/jobs/bulk", {"action": "cancel", "q": "status:running"}, token=ana)
     assert (done["ids"], done["done"], [s["id"] for s in done["skipped"]]) == (["j1", "j2"], 2, ["j0"])
-    assert server.api("GET", "/api/jobs/j1")["status"] == "cancelled"
+    assert api.api("GET", "/api/jobs/j1")["status"] == "cancelled"
     for wrong in ({"action": "retry", "q": "a"}, {"action": "cancel"}, {"action": "cancel", "q": "a", "ids": []}):
-        assert server.raw("POST", "/api/jobs/bulk", wrong)[0] == 422
+        assert api.raw("POST", "/api/jobs/bulk", wrong)[0] == 422
 
 
-def test_priority_and_tags_are_changed_in_place(server: Any) -> None:
-    server.report(started("j1", tags={"env": "dev"}))
-    job = server.api("PATCH", "/api/jobs/j1", {"priority": 5, "tags": {"env": "prod"}})
+def test_priority_and_tags_are_changed_in_place(api: Any) -> None:
+    api.report(started("j1", tags={"env": "dev"}))
+    job = api.api("PATCH", "/api/jobs/j1", {"priority": 5, "tags": {"env": "prod"}})
     assert (job["priority"], job["tags"]) == (5, {"env": "prod"})
     for body in ({"status": "completed"}, {"priority": 1e9}, {"tags": {"a": 1}}):
-        assert server.raw("PATCH", "/api/jobs/j1", body)[0] == 422
+        assert api.raw("PATCH", "/api/jobs/j1", body)[0] == 422
 
 
-def test_a_reporter_sees_what_it_reported_and_nothing_else(server: Any, reporter: str) -> None:
-    server.api("POST", "/api/reports", {"reports": [started("mine"), line("mine", "ours")]}, token=reporter)
-    server.report(started("theirs"), line("theirs", "secret"))
-    assert ids(server.api("GET", "/api/jobs", token=reporter)) == ["mine"]
-    assert messages(server.api("GET", "/api/logs", token=reporter)) == ["ours"]
-    assert messages(server.api("GET", "/api/logs?q=secret", token=reporter)) == []
+def test_a_reporter_sees_what_it_reported_and_nothing_else(api: Any, reporter: str) -> None:
+    api.api("POST", "/api/reports", {"reports": [started("mine"), line("mine", "ours")]}, token=reporter)
+    api.report(started("theirs"), line("theirs", "secret"))
+    assert ids(api.api("GET", "/api/jobs", token=reporter)) == ["mine"]
+    assert messages(api.api("GET", "/api/logs", token=reporter)) == ["ours"]
+    assert messages(api.api("GET", "/api/logs?q=secret", token=reporter)) == []
     for part in ("", "/status", "/logs", "/events", "/metrics", "/steps"):
-        known = server.raw("GET", f"/api/jobs/theirs{part}", token=reporter)
-        unknown = server.raw("GET", f"/api/jobs/thesis{part}", token=reporter)
+        known = api.raw("GET", f"/api/jobs/theirs{part}", token=reporter)
+        unknown = api.raw("GET", f"/api/jobs/thesis{part}", token=reporter)
         assert known[0] == unknown[0] == 404
         assert known[1].replace(b"theirs", b"thesis")[:120] == unknown[1][:120]
-    assert server.raw("PUT", "/api/jobs/theirs/progress", {"progressPercent": 1}, token=reporter)[0] == 404
-    assert server.raw("GET", "/api/history/export", token=reporter)[1] == b""
+    assert api.raw("PUT", "/api/jobs/theirs/progress", {"progressPercent": 1}, token=reporter)[0] == 404
+    assert api.raw("GET", "/api/history/export", token=reporter)[1] == b""
 
 
-def test_logs_are_searched_by_every_parameter(server: Any) -> None:
-    server.report(
+def test_logs_are_searched_by_every_parameter(api: Any) -> None:
+    api.report(
         started("j1"),
         started("j2", "crm_sync", tags={"env": "prod"}),
         line("j1", "loaded 10 rows"),
@@ -214,17 +210,17 @@ def test_logs_are_searched_by_every_parameter(server: Any) -> None:
         ("tail=1", ["Übergröße ünïcode 50%"]),
         ("until=2020-01-01T00:00:00Z", []),
     ):
-        assert messages(server.api("GET", f"/api/logs?{query}")) == wanted, query
+        assert messages(api.api("GET", f"/api/logs?{query}")) == wanted, query
     for query in ("level=loud", "regex=" + quote("(a"), "cursor=x", "tail=0", "tail=5000", "order=up", "since=soon"):
-        assert server.raw("GET", f"/api/logs?{query}")[0] in (400, 422), query
+        assert api.raw("GET", f"/api/logs?{query}")[0] in (400, 422), query
 
 
-def test_pages_of_lines_follow_each_other_both_ways(server: Any) -> None:
-    server.report(started("j1"), *[line("j1", str(n)) for n in range(25)])
+def test_pages_of_lines_follow_each_other_both_ways(api: Any) -> None:
+    api.report(started("j1"), *[line("j1", str(n)) for n in range(25)])
     for order, wanted in (("asc", range(25)), ("desc", range(24, -1, -1))):
         seen, cursor = [], ""
         while True:
-            page = server.api("GET", f"/api/jobs/j1/logs?limit=10&order={order}{cursor}")
+            page = api.api("GET", f"/api/jobs/j1/logs?limit=10&order={order}{cursor}")
             seen += messages(page)
             if page["nextCursor"] is None:
                 break
@@ -232,11 +228,11 @@ def test_pages_of_lines_follow_each_other_both_ways(server: Any) -> None:
         assert seen == [str(n) for n in wanted]
 
 
-def ndjson(server: Any, path: str) -> Iterator[Any]:
+def ndjson(api: Any, path: str) -> Iterator[Any]:
     """The objects of a stream, as they come."""
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", api.port, timeout=30)
     try:
-        connection.request("GET", path, headers={"Authorization": f"Bearer {server.token}"})
+        connection.request("GET", path, headers={"Authorization": f"Bearer {api.token}"})
         with connection.getresponse() as answer:
             assert answer.status == 200
             assert answer.headers["Content-Type"] == "application/x-ndjson"
@@ -246,95 +242,93 @@ def ndjson(server: Any, path: str) -> Iterator[Any]:
         connection.close()
 
 
-def test_all_matches_are_streamed_however_many(server: Any) -> None:
-    server.report(started("j1"), *[line("j1", str(n), "error" if n % 2 else "info") for n in range(5000)])
-    assert [entry["message"] for entry in ndjson(server, "/api/jobs/j1/logs?stream=true")] == [
-        str(n) for n in range(5000)
-    ]
-    graves = [entry["message"] for entry in ndjson(server, "/api/logs?stream=true&level=error&tail=1500")]
+def test_all_matches_are_streamed_however_many(api: Any) -> None:
+    api.report(started("j1"), *[line("j1", str(n), "error" if n % 2 else "info") for n in range(5000)])
+    assert [entry["message"] for entry in ndjson(api, "/api/jobs/j1/logs?stream=true")] == [str(n) for n in range(5000)]
+    graves = [entry["message"] for entry in ndjson(api, "/api/logs?stream=true&level=error&tail=1500")]
     assert graves == [str(n) for n in range(5000) if n % 2][-1500:]
 
 
-def test_a_follow_joins_the_past_to_what_comes_without_gap_or_double(server: Any) -> None:
-    server.report(started("j1"), *[line("j1", str(n)) for n in range(2000)])
+def test_a_follow_joins_the_past_to_what_comes_without_gap_or_double(api: Any) -> None:
+    api.report(started("j1"), *[line("j1", str(n)) for n in range(2000)])
 
     def report_on() -> None:
         for first in range(2000, 4000, 50):
-            server.report(*[line("j1", str(n)) for n in range(first, first + 50)])
-        server.report({"kind": "completed", "jobId": "j1"})
+            api.report(*[line("j1", str(n)) for n in range(first, first + 50)])
+        api.report({"kind": "completed", "jobId": "j1"})
 
     reports = threading.Thread(target=report_on)
     reports.start()
-    seen = [entry["message"] for entry in ndjson(server, "/api/jobs/j1/logs?follow=true")]
+    seen = [entry["message"] for entry in ndjson(api, "/api/jobs/j1/logs?follow=true")]
     reports.join()
     assert seen == [str(n) for n in range(4000)]
 
 
-def test_a_follow_of_the_tail_begins_near_the_end(server: Any) -> None:
-    server.report(started("j1"), *[line("j1", str(n)) for n in range(100)])
-    lines = ndjson(server, "/api/jobs/j1/logs?follow=true&tail=3")
+def test_a_follow_of_the_tail_begins_near_the_end(api: Any) -> None:
+    api.report(started("j1"), *[line("j1", str(n)) for n in range(100)])
+    lines = ndjson(api, "/api/jobs/j1/logs?follow=true&tail=3")
     assert [next(lines)["message"] for _ in range(3)] == ["97", "98", "99"]
-    server.report(line("j1", "more"), {"kind": "completed", "jobId": "j1"})
+    api.report(line("j1", "more"), {"kind": "completed", "jobId": "j1"})
     assert [entry["message"] for entry in lines] == ["more"]
 
 
-def test_a_follow_over_all_jobs_hears_of_new_ones_under_its_filter(server: Any) -> None:
-    server.report(started("j1", "crm_sync"), line("j1", "one"))
-    lines = ndjson(server, "/api/logs?follow=true&name=crm_sync")
+def test_a_follow_over_all_jobs_hears_of_new_ones_under_its_filter(api: Any) -> None:
+    api.report(started("j1", "crm_sync"), line("j1", "one"))
+    lines = ndjson(api, "/api/logs?follow=true&name=crm_sync")
     assert next(lines)["message"] == "one"
-    server.report(started("j2", "ledger_close"), line("j2", "not this"), started("j3", "crm_sync"), line("j3", "two"))
+    api.report(started("j2", "ledger_close"), line("j2", "not this"), started("j3", "crm_sync"), line("j3", "two"))
     assert next(lines)["message"] == "two"
     lines.close()
 
 
-def test_history_lists_and_exports_finished_jobs_alone(server: Any) -> None:
-    server.report(*[started(f"j{n}") for n in range(1200)])
-    server.report(*[{"kind": "completed", "jobId": f"j{n}"} for n in range(1100)])
-    assert len(server.api("GET", "/api/history?limit=1000")["items"]) == 1000
-    assert all(job["status"] == "completed" for job in server.api("GET", "/status/jobs/history")["items"])
-    exported = [job["id"] for job in ndjson(server, "/api/history/export")]
+def test_history_lists_and_exports_finished_jobs_alone(api: Any) -> None:
+    api.report(*[started(f"j{n}") for n in range(1200)])
+    api.report(*[{"kind": "completed", "jobId": f"j{n}"} for n in range(1100)])
+    assert len(api.api("GET", "/api/history?limit=1000")["items"]) == 1000
+    assert all(job["status"] == "completed" for job in api.api("GET", "/status/jobs/history")["items"])
+    exported = [job["id"] for job in ndjson(api, "/api/history/export")]
     assert sorted(exported) == sorted(f"j{n}" for n in range(1100))
-    assert list(ndjson(server, "/api/history/export?status=failed")) == []
+    assert list(ndjson(api, "/api/history/export?status=failed")) == []
 
 
-def test_analytics_count_what_ended(server: Any) -> None:
+def test_analytics_count_what_ended(api: Any) -> None:
     for n in range(6):
-        server.report(started(f"c{n}", "crm_sync"), {"kind": "progress", "jobId": f"c{n}", "recordsProcessed": 10})
+        api.report(started(f"c{n}", "crm_sync"), {"kind": "progress", "jobId": f"c{n}", "recordsProcessed": 10})
         end = {"kind": "failed", "jobId": f"c{n}", "failure": {"kind": "error", "message": "timeout of crm"}}
-        server.report(end if n % 2 else {"kind": "completed", "jobId": f"c{n}"})
-    server.report(started("run"))
-    summary = server.api("GET", "/api/analytics/summary?since=24h")
+        api.report(end if n % 2 else {"kind": "completed", "jobId": f"c{n}"})
+    api.report(started("run"))
+    summary = api.api("GET", "/api/analytics/summary?since=24h")
     assert (summary["total"], summary["completed"], summary["failed"], summary["successRate"]) == (6, 3, 3, 0.5)
     assert (summary["active"]["running"], summary["rows"]) == (1, 60)
     assert sum(point["total"] for point in summary["trend"]) == 6
     assert summary["durations"]["p50Ms"] is not None
-    assert [(e["cause"], e["count"]) for e in server.api("GET", "/api/analytics/errors")["items"]] == [
+    assert [(e["cause"], e["count"]) for e in api.api("GET", "/api/analytics/errors")["items"]] == [
         ("error: timeout of crm", 3)
     ]
-    flaky = server.api("GET", "/api/analytics/flaky")["items"][0]
+    flaky = api.api("GET", "/api/analytics/flaky")["items"][0]
     assert (flaky["name"], flaky["runs"], flaky["failures"], flaky["flakeRate"]) == ("crm_sync", 6, 3, 1.0)
-    assert server.api("GET", "/api/analytics/durations?by=type")["items"][0]["key"] == "csv_processing"
-    assert sum(point["rows"] for point in server.api("GET", "/api/analytics/throughput")["items"]) == 60
-    name = server.api("GET", "/api/analytics/names/crm_sync")
+    assert api.api("GET", "/api/analytics/durations?by=type")["items"][0]["key"] == "csv_processing"
+    assert sum(point["rows"] for point in api.api("GET", "/api/analytics/throughput")["items"]) == 60
+    name = api.api("GET", "/api/analytics/names/crm_sync")
     assert (name["total"], len(name["lastRuns"]), name["errors"][0]["count"]) == (6, 6, 3)
-    assert server.raw("GET", "/api/analytics/names/nobody")[0] == 404
-    both = server.api("GET", "/api/analytics/compare?a=c0&b=c1")
+    assert api.raw("GET", "/api/analytics/names/nobody")[0] == 404
+    both = api.api("GET", "/api/analytics/compare?a=c0&b=c1")
     assert {pair["key"]: (pair["a"], pair["b"]) for pair in both["metrics"]}["recordsProcessed"] == (10, 10)
-    assert server.raw("GET", "/api/analytics/compare?a=c0&b=none")[0] == 404
-    assert server.raw("GET", "/api/analytics/summary?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z")[0] == 422
-    performance = server.api("GET", "/api/metrics/performance?since=1h")
+    assert api.raw("GET", "/api/analytics/compare?a=c0&b=none")[0] == 404
+    assert api.raw("GET", "/api/analytics/summary?since=2026-01-02T00:00:00Z&until=2026-01-01T00:00:00Z")[0] == 422
+    performance = api.api("GET", "/api/metrics/performance?since=1h")
     assert (performance["jobs"], performance["byType"][0]["count"]) == (6, 3)
 
 
-def test_reports_may_come_compressed(server: Any) -> None:
+def test_reports_may_come_compressed(api: Any) -> None:
     body = gzip.compress(json.dumps({"reports": [started("j1"), line("j1", "packed")]}).encode())
-    assert server.raw("POST", "/api/reports", body, headers={"Content-Encoding": "gzip"})[0] == 200
-    assert messages(server.api("GET", "/api/jobs/j1/logs")) == ["packed"]
-    assert server.raw("POST", "/api/reports", b"x" * 100, headers={"Content-Encoding": "gzip"})[0] == 400
-    assert server.raw("POST", "/api/reports", body, headers={"Content-Encoding": "zstd"})[0] == 415
+    assert api.raw("POST", "/api/reports", body, headers={"Content-Encoding": "gzip"})[0] == 200
+    assert messages(api.api("GET", "/api/jobs/j1/logs")) == ["packed"]
+    assert api.raw("POST", "/api/reports", b"x" * 100, headers={"Content-Encoding": "gzip"})[0] == 400
+    assert api.raw("POST", "/api/reports", body, headers={"Content-Encoding": "zstd"})[0] == 415
 
 
-def test_a_body_of_reports_that_makes_no_sense_is_refused(server: Any) -> None:
+def test_a_body_of_reports_that_makes_no_sense_is_refused(api: Any) -> None:
     for body in (
         b"",
         b"[" * 100_000,
@@ -343,17 +337,17 @@ def test_a_body_of_reports_that_makes_no_sense_is_refused(server: Any) -> None:
         b'{"reports": [NaN]}',
         b'{"reports": [{"kind": "log", "jobId": "j1", "message": "\xff"}]}',
     ):
-        assert server.raw("POST", "/api/reports", body)[0] in (400, 422), body[:60]
+        assert api.raw("POST", "/api/reports", body)[0] in (400, 422), body[:60]
 
 
-def test_a_viewer_may_not_report_nor_make_tokens(server: Any) -> None:
-    viewer = server.api("POST", "/api/tokens", {"name": "v", "role": "viewer"})["token"]
-    assert server.raw("POST", "/api/reports", {"reports": []}, token=viewer)[0] == 403
-    assert server.raw("POST", "/api/tokens", {"name": "x", "role": "admin"}, token=viewer)[0] == 403
-    assert server.raw("GET", "/api/audit", token=viewer)[0] == 403
+def test_a_viewer_may_not_report_nor_make_tokens(api: Any) -> None:
+    viewer = api.api("POST", "/api/tokens", {"name": "v", "role": "viewer"})["token"]
+    assert api.raw("POST", "/api/reports", {"reports": []}, token=viewer)[0] == 403
+    assert api.raw("POST", "/api/tokens", {"name": "x", "role": "admin"}, token=viewer)[0] == 403
+    assert api.raw("GET", "/api/audit", token=viewer)[0] == 403
 
 
-def test_a_token_that_makes_no_sense_is_not_made(server: Any) -> None:
+def test_a_token_that_makes_no_sense_is_not_made(api: Any) -> None:
     for body in (
         {"name": "x"},
         {"name": "", "role": "viewer"},
@@ -362,24 +356,24 @@ def test_a_token_that_makes_no_sense_is_not_made(server: Any) -> None:
         {"name": "x", "role": "viewer", "expiresAt": "2030-01-01T00:00:00"},
         {"name": "x", "role": "viewer", "hash": "00"},
     ):
-        assert server.raw("POST", "/api/tokens", body)[0] == 422, body
-    assert len(server.api("GET", "/api/tokens")["items"]) == 1
+        assert api.raw("POST", "/api/tokens", body)[0] == 422, body
+    assert len(api.api("GET", "/api/tokens")["items"]) == 1
 
 
-def test_what_belongs_to_later_versions_is_not_there(server: Any) -> None:
+def test_what_belongs_to_later_versions_is_not_there(api: Any) -> None:
     for method, path in (("POST", "/api/jobs"), ("GET", "/api/queue"), ("GET", "/api/workers"), ("GET", "/api/alerts")):
-        assert server.raw(method, path, {} if method == "POST" else None)[0] in (404, 405)
+        assert api.raw(method, path, {} if method == "POST" else None)[0] in (404, 405)
 
 
-def test_settings_are_shown_with_their_origin(server: Any) -> None:
-    shown = {item["path"]: item for item in server.api("GET", "/api/monitor/config")["items"]}
+def test_settings_are_shown_with_their_origin(api: Any) -> None:
+    shown = {item["path"]: item for item in api.api("GET", "/api/monitor/config")["items"]}
     assert (shown["server.port"]["origin"], shown["server.host"]["origin"]) == ("--port", "default")
 
 
-def test_the_machine_and_this_instant_are_told(server: Any) -> None:
-    system = server.api("GET", "/status/system/health")
+def test_the_machine_and_this_instant_are_told(api: Any) -> None:
+    system = api.api("GET", "/status/system/health")
     assert system["status"] == "ok"
     assert system["process"]["rss"] > 0
     assert {"reaper", "retention", "tokens", "resources"} == set(system["services"])
-    instant = server.api("GET", "/status/metrics/realtime")
+    instant = api.api("GET", "/status/metrics/realtime")
     assert instant["memory"] > 0

@@ -21,15 +21,15 @@ DOCS = Path(__file__).parents[2] / "docs" / "rest.md"
 
 
 @pytest.fixture
-def world(server: Any) -> Any:
+def world(api: Any) -> Any:
     """A server with a token per role, and a job that the reporter token did not report."""
-    made = {role.value: server.api("POST", "/api/tokens", {"name": role.value, "role": role.value}) for role in Role}
-    server.tokens = {role: token["token"] for role, token in made.items()}
-    gone = server.api("POST", "/api/tokens", {"name": "gone", "role": "admin"})
-    server.api("DELETE", f"/api/tokens/{gone['id']}")
-    server.tokens |= {"nobody": "", "revoked": gone["token"]}
-    server.report({"kind": "job_started", "jobId": "seen", "name": "orders_nightly", "type": "csv_processing"})
-    return server
+    made = {role.value: api.api("POST", "/api/tokens", {"name": role.value, "role": role.value}) for role in Role}
+    api.tokens = {role: token["token"] for role, token in made.items()}
+    gone = api.api("POST", "/api/tokens", {"name": "gone", "role": "admin"})
+    api.api("DELETE", f"/api/tokens/{gone['id']}")
+    api.tokens |= {"nobody": "", "revoked": gone["token"]}
+    api.report({"kind": "job_started", "jobId": "seen", "name": "orders_nightly", "type": "csv_processing"})
+    return api
 
 
 def wanted(route: Route, role: str) -> set[int]:
