@@ -41,12 +41,12 @@ class OuterTerminal:
 
     def make_raw(self) -> None:
         """Hand every byte through untouched: line editing, echo and signals are the inner terminal's work now."""
-        if not self._raw:
-            self.modes = termios.tcgetattr(self.fd)
-            atexit.register(self.restore)
-        with _from_background(), contextlib.suppress(termios.error):
+        with _from_background(), contextlib.suppress(termios.error, OSError):  # it may be gone
+            if not self._raw:
+                self.modes = termios.tcgetattr(self.fd)
+                atexit.register(self.restore)
+                self._raw = True
             tty.setraw(self.fd, termios.TCSADRAIN)  # not the default TCSAFLUSH: it throws away what was typed ahead
-            self._raw = True
 
     def restore(self) -> None:
         """The modes that were found; harmless when nothing was changed or the terminal is gone."""
@@ -54,7 +54,7 @@ class OuterTerminal:
             return
         self._raw = False
         atexit.unregister(self.restore)
-        with _from_background(), contextlib.suppress(termios.error):
+        with _from_background(), contextlib.suppress(termios.error, OSError):
             termios.tcsetattr(self.fd, termios.TCSADRAIN, self.modes)
 
 
@@ -79,7 +79,7 @@ class InnerTerminal:
 
     def follow_size(self) -> bool:
         """Take over the outer size; whether it was another one. The kernel tells the inner session's foreground."""
-        with contextlib.suppress(termios.error):
+        with contextlib.suppress(termios.error, OSError):
             size = self.outer.size()
             if size != self._size:
                 self._size = size

@@ -147,14 +147,17 @@ class Wrapper:
             self._keep_time()
 
     def _wait_only(self) -> None:
-        """The least that is owed to the command when our own life fails."""
+        """The least that is owed to the command when our own life fails: it goes on, and hears its signals."""
+        self._paused_at = None
+        self._go_on()
         while self.ending is None:
             select.select((self._signals,), (), (), LOOK_S)
             for signum in self._signals.take():
                 if signum in TO_GROUP:
                     self._child.send_group(signum)
             for status in self._child.changes():
-                self._follow(status)
+                if not os.WIFSTOPPED(status):
+                    self._follow(status)
 
     # -- time ---------------------------------------------------------------------------------------------------
 
@@ -211,8 +214,9 @@ class Wrapper:
         if signum in TO_GROUP:
             self._passed.add(signum)
             self._child.send_group(signum)
-            if self._paused_at is not None:  # it was stopped by us: alone it could obey now
-                self._child.send_group(signal.SIGCONT)
+            if signum == signal.SIGHUP or self._stopped or self._paused_at is not None:
+                self._child.send_group(signal.SIGCONT)  # as the kernel does at a hangup; and a pause of ours must not
+                # keep it from obeying
         elif signum in TO_CHILD:
             self._child.send(signum)
         elif signum == signal.SIGTSTP:
@@ -252,10 +256,10 @@ class Wrapper:
         before = monotonic_s()
         go_on, came = self._foreground.suspend(signum)
         self._held_s += monotonic_s() - before
+        self._heed(came)  # first: a hangup that ended our stop is to end the child's as well
         if go_on:
             self._go_on()
             self.reports.report(r.Resumed(job_id=self.job_id, at=instant(now_ms())))
-        self._heed(came)
 
     def _go_on(self) -> None:
         self._stopped = False

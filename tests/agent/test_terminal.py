@@ -256,6 +256,21 @@ def test_a_terminal_that_hangs_up_ends_the_command(wrapped, screen, listener):
     assert listener.wait("failed")["failure"]["signal"] == "SIGHUP"
 
 
+@pytest.mark.parametrize("redirected", ["", "</dev/null", "> out"])
+def test_a_stopped_command_whose_terminal_hangs_up_ends(wrapped, screen, listener, wait, redirected):
+    one = screen(["bash", "--norc", "--noprofile", "-i"], env={"PS1": "$ ", "HISTFILE": ""})
+    one.read_until(b"$ ")
+    (wrapped.cwd / "job.sh").write_text("echo up >&2; read x < /dev/tty; echo got:$x >&2\n")
+    one.type(f"{' '.join(wrapped.command('sh', 'job.sh'))} {redirected}\n".encode())
+    one.read_until(b"job.sh", b"up")
+    one.type(b"\x1a")
+    one.read_until(b"Stopped", b"$ ")
+    os.close(one.fd)
+    one.fd = os.open(os.devnull, os.O_RDONLY)
+    one.wait_end()
+    assert listener.wait("failed")["failure"]["signal"] in ("SIGHUP", "SIGTERM")  # bash sends both
+
+
 def test_a_grandchild_keeps_its_terminal_when_we_are_gone(wrapped, screen):
     script = "(trap '' INT; while [ ! -e go ]; do sleep 0.02; done; echo later) & echo now"
     one = screen(["bash", "--norc", "--noprofile", "-i"], env={"PS1": "$ ", "HISTFILE": ""})
