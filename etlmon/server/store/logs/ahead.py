@@ -17,44 +17,41 @@ _seq = attrgetter("seq")
 _TIMES = 8
 _PIECES = 2
 
-Read = Callable[[int, int, int], list[LogLine]]
-"""(after, upto, limit) → the first ``limit`` lines with after < seq ≤ upto."""
+Following = Callable[[int, int, int], tuple[list[LogLine], int]]
+"""(after, upto, limit) → some of the next lines with after < seq ≤ upto, and up to where they are all of them."""
 
 
 class Ahead:
-    """The two pieces read last, each of at most about ``max_bytes`` text."""
+    """The two pieces read last: each what ``following`` gives for eight times what was asked."""
 
-    def __init__(self, read: Read, max_bytes: int) -> None:
-        self._read = read
-        self._max_bytes = max_bytes
+    def __init__(self, following: Following) -> None:
+        self._following = following
         self._lock = threading.Lock()
         self._pieces: deque[tuple[int, int, list[LogLine]]] = deque(maxlen=_PIECES)
 
-    def between(self, after: int, upto: int, limit: int) -> list[LogLine] | None:
-        """The first ``limit`` lines with after < seq ≤ upto; None when no piece holds them all."""
+    def read(self, after: int, upto: int, limit: int) -> list[LogLine]:
+        """The first ``limit`` lines with after < seq ≤ upto."""
+        lines: list[LogLine] = []
+        while len(lines) < limit and after < upto:
+            more, after = self._piece(after, upto, limit - len(lines))
+            lines += more
+        return lines
+
+    def _piece(self, after: int, upto: int, limit: int) -> tuple[list[LogLine], int]:
         with self._lock:
             pieces = list(self._pieces)
         for start, end, lines in pieces:
             if start <= after < end:
                 first, last = bisect_right(lines, after, key=_seq), bisect_left(lines, upto + 1, key=_seq)
-                if upto <= end or last - first >= limit:
-                    return lines[first:last][:limit]
-        return None
-
-    def read(self, after: int, upto: int, limit: int) -> list[LogLine]:
-        """Reads the first ``limit`` lines, and keeps them with as many more as there is room for."""
-        lines = self._read(after, upto, limit)
-        if len(lines) < limit:
-            return lines
-        size = 1 + sum(map(_size, lines))
-        more = min((_TIMES - 1) * limit, (self._max_bytes - size) * len(lines) // size)
-        further = self._read(lines[-1].seq, upto, more) if more > 0 else []
-        if further:
-            end = upto if len(further) < more else further[-1].seq
+                found = lines[first:last][:limit]
+                return found, found[-1].seq if len(found) == limit else min(end, upto)
+        lines, end = self._following(after, upto, _TIMES * limit)
+        if len(lines) > limit:
             with self._lock:
-                self._pieces.append((after, end, lines + further))
-        return lines
+                self._pieces.append((after, end, lines))
+        return lines[:limit], end if len(lines) <= limit else lines[limit - 1].seq
 
 
-def _size(line: LogLine) -> int:
+def line_size(line: LogLine) -> int:
+    """The text of a line, about in bytes."""
     return len(line.message) + (0 if line.fields is None else len(bytes(line.fields)))

@@ -10,12 +10,12 @@ from __future__ import annotations
 import sqlite3
 import threading
 from bisect import bisect_left, bisect_right
+from operator import itemgetter
 
 import msgspec
 import zstandard
 
-from etlmon.core.job import LogLine
-from etlmon.server.store.logs.columns import decode
+from etlmon.server.store.logs.columns import Body, decode
 from etlmon.server.store.logs.query import MAX_SEQ, Matcher
 from etlmon.server.store.logs.words import match_expression
 
@@ -34,6 +34,7 @@ _CHUNKS = """SELECT id, first_seq, last_seq, job FROM chunk
                AND grave >= ? AND last_at >= ? AND first_at < ?"""
 _PARTS = "SELECT chunk FROM part WHERE job IN ({marks}) AND chunk BETWEEN ? AND ?"
 
+_seq = itemgetter(0)
 _local = threading.local()
 
 
@@ -51,6 +52,10 @@ class Step(msgspec.Struct, frozen=True):
 
     sources: list[Source]
     reached: int
+
+
+Hit = tuple[int, Body, int]
+"""A line found: its ``seq``, and its place in a body."""
 
 
 class FileScan:
@@ -75,19 +80,19 @@ class FileScan:
         finally:
             self.connection.execute("COMMIT")
 
-    def search(self, step: Step, low: int, high: int, most: int) -> list[LogLine]:
+    def search(self, step: Step, low: int, high: int, most: int) -> list[Hit]:
         """The first ``most`` matches of the step's bodies, in the query's direction."""
         backwards = self._backwards
-        found: list[LogLine] = []
+        found: list[Hit] = []
         for source in sorted(step.sources, key=lambda s: -s.last_seq if backwards else s.first_seq):
             if source.last_seq <= low or source.first_seq >= high:
                 continue
-            found += self._lines(source, low, high, most)
+            found += self._hits(source, low, high, most)
             if len(found) >= most:
-                found.sort(key=lambda line: line.seq, reverse=backwards)
+                found.sort(key=_seq, reverse=backwards)
                 del found[most:]
-                low, high = (found[-1].seq, high) if backwards else (low, found[-1].seq)
-        found.sort(key=lambda line: line.seq, reverse=backwards)
+                low, high = (found[-1][0], high) if backwards else (low, found[-1][0])
+        found.sort(key=_seq, reverse=backwards)
         return found[:most]
 
     def _in_rounds(self, low: int, high: int) -> Step | None:
@@ -155,7 +160,7 @@ class FileScan:
             return None
         return Step(sources, sources[-1].first_seq if self._backwards else sources[-1].last_seq)
 
-    def _lines(self, source: Source, low: int, high: int, most: int) -> list[LogLine]:
+    def _hits(self, source: Source, low: int, high: int, most: int) -> list[Hit]:
         data = source.data
         if data is None:
             row = self.connection.execute("SELECT data FROM body WHERE chunk = ?", (source.chunk,)).fetchone()
@@ -164,7 +169,8 @@ class FileScan:
             body = decode(data, _decompressor())
             if not self.matcher.may_match(body):
                 return []
-            return [body.line(place) for place in self.matcher.places(body, low, high, most)]
+            seqs = body.seqs
+            return [(seqs[place], body, place) for place in self.matcher.places(body, low, high, most)]
         except (zstandard.ZstdError, msgspec.MsgspecError):
             self.damaged += 1
             return []

@@ -20,13 +20,15 @@ class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Uncompacted blocks that start one, however small: each costs a reader some microseconds."""
     chunk_bytes: int = 65_536
     """Text of one job that makes one chunk."""
-    backlog_bytes: int = 64_000_000
+    backlog_bytes: int = 24_000_000
     """Uncompacted text at which an append waits for compaction, for at most ``backlog_wait_ms``."""
     backlog_wait_ms: int = 2_000
     slice_ms: int = 15
     """How long a slice of compaction may keep an append waiting."""
     page_ms: int = 1_000
     """How long one page may be searched for before it is returned short."""
+    page_bytes: int = 8_000_000
+    """Text at which a page is returned short."""
     recent_bytes: int = 4_000_000
     """Text of the newest lines that stays in memory, for streams that follow closely."""
     checkpoint_bytes: int = 8_000_000

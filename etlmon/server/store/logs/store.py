@@ -10,13 +10,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from etlmon.core.errors import StoreUnavailable
 from etlmon.core.job import LogLine
-from etlmon.server.store.logs.ahead import Ahead
+from etlmon.server.store.logs.ahead import Ahead, line_size
 from etlmon.server.store.logs.compaction import Compaction
 from etlmon.server.store.logs.dayfile import DayFile, is_damage
 from etlmon.server.store.logs.query import LogPage, LogQuery, Matcher
-from etlmon.server.store.logs.reading import FileScan
+from etlmon.server.store.logs.reading import FileScan, Hit
 from etlmon.server.store.logs.settings import BlockRef, LogSettings, LogStats
 from etlmon.server.store.logs.writer import LogWriter
 
@@ -34,7 +36,7 @@ class LogStore:
         self._writer = LogWriter(directory, settings, now)
         self._compaction = Compaction(self._writer)
         self._threads: ThreadPoolExecutor | None = None
-        self._ahead = Ahead(self._all, settings.recent_bytes)
+        self._ahead = Ahead(self._following)
         self._damaged = 0
 
     def open(self, head: int, named: Callable[[int], bool] | None = None) -> None:
@@ -70,16 +72,15 @@ class LogStore:
     async def read(self, query: LogQuery, head: int) -> LogPage:
         """The lines up to ``head`` that match, a page of them; Invalid for words or a pattern that cannot be."""
         matcher = Matcher(query)
-        return await self._in_thread(lambda: self._read(matcher, head))
+        return await self._in_thread(lambda: self._read(matcher, head, self.settings.page_bytes))
 
     async def runs(self, after: int, upto: int, limit: int) -> list[list[LogLine]]:
         """The first ``limit`` lines with after < seq ≤ upto, in order, as runs of consecutive ``seq``."""
         self._writer.settle(upto)
-        for memory in (self._writer.recent, self._ahead):
-            lines = memory.between(after, upto, limit)
-            if lines is not None:
-                return _runs(lines)
-        return _runs(await self._in_thread(lambda: self._ahead.read(after, upto, limit)))
+        lines = self._writer.recent.between(after, upto, limit)
+        if lines is None:
+            lines = await self._in_thread(lambda: self._ahead.read(after, upto, limit))
+        return _runs(lines)
 
     @property
     def oldest_seq(self) -> int:
@@ -109,7 +110,7 @@ class LogStore:
             raise StoreUnavailable("The log store is closed.")
         return await asyncio.get_running_loop().run_in_executor(self._threads, ask)
 
-    def _read(self, matcher: Matcher, head: int) -> LogPage:
+    def _read(self, matcher: Matcher, head: int, max_bytes: int) -> LogPage:
         self._writer.settle(head)
         query = matcher.query
         low = -1 if query.after_seq is None else query.after_seq
@@ -118,38 +119,55 @@ class LogStore:
         until = time.monotonic() + self.settings.page_ms / 1000
         if most <= 0:
             return LogPage([], None)
-        lines: list[LogLine] = []
+        hits: list[Hit] = []
         reached: int | None = None
         files = self._writer.files
         for file in reversed(files) if query.backwards else files:
-            more, reached = self._search(file, matcher, (low, high), most - len(lines), until)
-            lines += more
-            if len(lines) >= most:
-                reached = lines[-1].seq
+            more, reached = self._search(file, matcher, (low, high), most - len(hits), until)
+            hits += more
+            if len(hits) >= most:
+                reached = hits[-1][0]
             if reached is not None:
                 break
-        if query.tail is not None:
+        return self._page(matcher, hits, reached, max_bytes)
+
+    def _page(self, matcher: Matcher, hits: list[Hit], reached: int | None, max_bytes: int) -> LogPage:
+        """The lines found, up to the one with which they have ``max_bytes`` of text, and where to go on."""
+        lines: list[LogLine] = []
+        size = 0
+        for seq, body, place in hits:
+            try:
+                line = body.line(place)
+            except msgspec.MsgspecError:
+                self._damaged += 1
+                continue
+            lines.append(line)
+            size += line_size(line)
+            if size >= max_bytes and len(lines) < len(hits):
+                reached = seq
+                break
+        if matcher.query.tail is not None:
             lines.reverse()
         return LogPage(lines, None if reached is None else str(reached))
 
     def _search(
         self, file: DayFile, matcher: Matcher, bounds: tuple[int, int], most: int, until: float
-    ) -> tuple[list[LogLine], int | None]:
+    ) -> tuple[list[Hit], int | None]:
         """What one file has, and the place where the search stopped for want of time."""
         low, high = bounds
         if file.upto_seq is not None:
             high = min(high, file.upto_seq + 1)
-        lines: list[LogLine] = []
+        hits: list[Hit] = []
         if file.last_seq <= low or file.prior_seq + 1 >= high:
-            return lines, None
+            return hits, None
         scan = FileScan(matcher, frozenset(file.void))
         try:
             with self._writer.readers.reading(file) as scan.connection:
-                while len(lines) < most and (step := scan.step(low, high)) is not None:
-                    lines += scan.search(step, low, high, most - len(lines))
+                while len(hits) < most and (step := scan.step(low, high)) is not None:
+                    hits += scan.search(step, low, high, most - len(hits))
                     low, high = (low, step.reached) if matcher.query.backwards else (step.reached, high)
                     if time.monotonic() > until:
-                        return lines, step.reached
+                        return hits, step.reached
         except sqlite3.DatabaseError as fault:
             if file.gone:
                 return [], None
@@ -158,17 +176,19 @@ class LogStore:
             file.report_damage(fault)
         finally:
             self._damaged += scan.damaged
-        return lines, None
+        return hits, None
 
-    def _all(self, after: int, upto: int, limit: int) -> list[LogLine]:
-        """The first ``limit`` lines with after < seq ≤ upto, going on past the deadline: no short page is the end."""
-        lines: list[LogLine] = []
+    def _following(self, after: int, upto: int, limit: int) -> tuple[list[LogLine], int]:
+        """The next lines with after < seq ≤ upto, at most ``limit``, and how far they reach. A short piece is no end:
+        at least one line is found if there is one."""
         cursor: str | None = str(after)
-        while cursor is not None and len(lines) < limit:
-            page = self._read(Matcher(LogQuery(after_seq=int(cursor), limit=limit - len(lines))), upto)
-            lines += page.lines
+        while cursor is not None:
+            query = LogQuery(after_seq=int(cursor), limit=limit)
+            page = self._read(Matcher(query), upto, self.settings.recent_bytes)
             cursor = page.next
-        return lines
+            if page.lines:
+                return page.lines, upto if cursor is None else page.lines[-1].seq
+        return [], upto
 
 
 def _runs(lines: list[LogLine]) -> list[list[LogLine]]:
