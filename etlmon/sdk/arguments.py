@@ -31,6 +31,22 @@ KNOWN_SUMMARY = {
 _NUMERIC = frozenset(KNOWN_METRICS.values())
 
 
+def text_of(value: Any) -> str:
+    """``str(value)``; where that raises, the type's name."""
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 - somebody's __str__
+        return f"<{type(value).__name__}>"
+
+
+def _left_out(key: str, what: str, value: Any, why: str) -> None:
+    try:
+        seen = repr(value)[:100]
+    except Exception:  # noqa: BLE001 - somebody's __repr__
+        seen = f"<{type(value).__name__}>"
+    warn_once(key, f"etlmon: {what}={seen} {why}: left out")
+
+
 def whole_number(what: str, value: Any) -> int | None:
     """A count; None for None and for what is none."""
     if value is None:
@@ -41,7 +57,7 @@ def whole_number(what: str, value: Any) -> int | None:
         number = -1
     if 0 <= number < 2**63:
         return number
-    warn_once(f"argument.{what}", f"etlmon: {what}={value!r:.100} is not a whole number of 0 or more: left out")
+    _left_out(f"argument.{what}", what, value, "is not a whole number of 0 or more")
     return None
 
 
@@ -54,7 +70,7 @@ def percent_of(value: Any) -> float | None:
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if math.isnan(number):
-        warn_once("argument.percent", f"etlmon: percent={value!r:.100} is not a number: left out")
+        _left_out("argument.percent", "percent", value, "is not a number")
         return None
     return min(100.0, max(0.0, number))
 
@@ -76,7 +92,7 @@ def milliseconds(what: str, value: Any) -> int | None:
             return round(ms)
     except (TypeError, ValueError, OverflowError):
         ms = -1
-    warn_once(f"argument.{what}", f"etlmon: {what}={value!r:.100} is not a duration (seconds, or as '25m'): left out")
+    _left_out(f"argument.{what}", what, value, "is not a duration (seconds, or as '25m')")
     return None
 
 
@@ -87,9 +103,9 @@ def tags_of(tags: Any) -> dict[str, str | int | float | bool] | None:
     try:
         pairs = list(dict(tags).items())
     except (TypeError, ValueError):
-        warn_once("argument.tags", f"etlmon: tags={tags!r:.100} is not a mapping: left out")
+        _left_out("argument.tags", "tags", tags, "is not a mapping")
         return None
-    return {str(key): _plain(value) for key, value in pairs if value is not None}
+    return {text_of(key): _plain(value) for key, value in pairs if value is not None}
 
 
 def _plain(value: Any) -> str | int | float | bool:
@@ -99,7 +115,7 @@ def _plain(value: Any) -> str | int | float | bool:
         return value
     if isinstance(value, float) and math.isfinite(value):
         return value
-    return str(value)
+    return text_of(value)
 
 
 def names_of(names: Iterable[Any] | None) -> tuple[str, ...]:
@@ -109,9 +125,9 @@ def names_of(names: Iterable[Any] | None) -> tuple[str, ...]:
     if isinstance(names, str):
         return (names,)
     try:
-        return tuple(str(name) for name in names)
+        return tuple(text_of(name) for name in names)
     except TypeError:
-        warn_once("argument.steps", f"etlmon: steps={names!r:.100} is not a list of names: left out")
+        _left_out("argument.steps", "steps", names, "is not a list of names")
         return ()
 
 
@@ -123,7 +139,7 @@ def metrics_of(given: dict[str, Any]) -> dict[str, float | int | str | bool]:
         number = _scalar(value)
         if number is None or (key in _NUMERIC and (isinstance(number, str | bool) or not 0 <= number < 2**63)):
             if value is not None:
-                warn_once(f"metric.{key}", f"etlmon: the metric {name}={value!r:.100} cannot be reported: left out")
+                _left_out(f"metric.{key}", f"the metric {name}", value, "cannot be reported")
             continue
         clean[key] = number
     return clean

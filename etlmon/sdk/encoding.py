@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from etlmon.core.instants import format_instant, from_datetime
+from etlmon.sdk.arguments import text_of
 from etlmon.sdk.frames import LOG, SAMPLE, STATE
 
 MAX_REPORT: Final = 512 * 1024
@@ -40,7 +41,7 @@ def _simple(value: Any) -> Any:
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", None) == 0:
         return item()
-    return str(value)[:1000]
+    return text_of(value)[:1000]
 
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=_simple)
@@ -73,10 +74,10 @@ def _tame(value: Any, depth: int) -> Any:
     if isinstance(value, msgspec.Struct):
         return _tame(msgspec.to_builtins(value, enc_hook=_simple), depth - 1)
     if isinstance(value, dict):
-        return {tame_text(str(key)): _tame(item, depth - 1) for key, item in value.items()}
+        return {tame_text(text_of(key)): _tame(item, depth - 1) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [_tame(item, depth - 1) for item in value]
-    return tame_text(str(_simple(value)))
+    return _tame(_simple(value), depth - 1)
 
 
 def encode_report(report: msgspec.Struct | dict[str, Any], now: int) -> tuple[int, bytes, str]:

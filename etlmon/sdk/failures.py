@@ -12,6 +12,16 @@ MAX_TRACEBACK: Final = 32 * 1024
 MAX_MESSAGE: Final = 8 * 1024
 
 
+def preload_exit() -> None:
+    """Load now what delivering at the exit needs.
+
+    After an unhandled KeyboardInterrupt CPython means to die of SIGINT, and forgets it when anything is evaluated on
+    the way out, as the named tuples of urllib.parse are when http.client is loaded only then: the exit code would be 1.
+    """
+    import http.client  # noqa: F401
+    import urllib.parse  # noqa: F401
+
+
 def ending_of(error: BaseException | None) -> dict[str, Any]:
     """The final report (without the job's id) for a job that ``error`` left, or that came to its end."""
     if error is None or isinstance(error, GeneratorExit):
@@ -19,6 +29,7 @@ def ending_of(error: BaseException | None) -> dict[str, Any]:
     if isinstance(error, JobCancelled):
         return {"kind": "cancelled", "reason": error.reason}
     if isinstance(error, KeyboardInterrupt):
+        preload_exit()
         return {"kind": "cancelled", "reason": "interrupted from the keyboard"}
     if _is_task_cancelled(error):
         return {"kind": "cancelled", "reason": "the asyncio task was cancelled"}

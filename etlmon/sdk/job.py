@@ -23,6 +23,7 @@ from etlmon.sdk.arguments import (
     percent_of,
     summary_of,
     tags_of,
+    text_of,
     whole_number,
 )
 from etlmon.sdk.control import Control, JobCancelled
@@ -64,9 +65,9 @@ def job(
     ``timeout`` are seconds, a timedelta or text such as ``"25m"``. ``reporter`` is for tests and unusual programs.
     """
     plan = Plan(
-        name=str(name),
-        type=str(type),
-        owner=None if owner is None else str(owner),
+        name=text_of(name),
+        type=text_of(type),
+        owner=None if owner is None else text_of(owner),
         tags=tags_of(tags),
         steps=names_of(steps),
         total=whole_number("total", total),
@@ -165,7 +166,9 @@ class Job:
     @harmless
     def fail(self, error: BaseException | str = "failed") -> None:
         """End the job as failed, without an exception that leaves the block."""
-        failure = failure_of(error) if isinstance(error, BaseException) else {"kind": "error", "message": str(error)}
+        failure = (
+            failure_of(error) if isinstance(error, BaseException) else {"kind": "error", "message": text_of(error)}
+        )
         self._close({"kind": "failed", "failure": failure})
 
     @harmless
@@ -260,8 +263,9 @@ class Job:
 
     def step(self, name: str) -> Step:
         """Begin a step; the one before is finished. ``with job.step("load"):`` also finishes this one."""
-        self._start_step(str(name))
-        return Step(self, str(name))
+        text = text_of(name)
+        self._start_step(text)
+        return Step(self, text)
 
     @harmless
     def _start_step(self, name: str) -> None:
@@ -296,7 +300,7 @@ class Job:
     ) -> None:
         """How far the job is: records done and in all, or percent. Calls closer than 0.1 s are put together."""
         if step is not None:
-            self._start_step(str(step))
+            self._start_step(text_of(step))
         found = {
             "recordsProcessed": whole_number("current", current),
             "recordsTotal": whole_number("total", total),

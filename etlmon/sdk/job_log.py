@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
+from etlmon.sdk.arguments import text_of
 from etlmon.sdk.guard import harmless
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class JobLog:
 
     @harmless
     def _say(self, level: str, message: object, args: tuple[object, ...], fields: dict[str, Any]) -> None:
-        text = str(message)
+        text = text_of(message)
         if args:
             text = formatted(text, args)
         exc_info = fields.pop("exc_info", None)
@@ -61,5 +62,5 @@ def formatted(text: str, args: tuple[object, ...]) -> str:
     """``text % args``; where they do not fit together, both as they are, rather than nothing."""
     try:
         return text % (args[0] if len(args) == 1 and isinstance(args[0], dict) else args)
-    except (TypeError, ValueError, KeyError):
-        return f"{text} {args!r}"
+    except Exception:  # noqa: BLE001 - somebody's __str__ or __format__
+        return f"{text} ({', '.join(text_of(each) for each in args)})"

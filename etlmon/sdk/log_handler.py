@@ -7,6 +7,7 @@ import threading
 from typing import Any, Final
 
 from etlmon.sdk import process
+from etlmon.sdk.arguments import text_of
 from etlmon.sdk.guard import harmless
 from etlmon.sdk.job_log import formatted
 
@@ -19,6 +20,8 @@ _LEVELS: Final = (
     (logging.WARNING, "warning"),
     (logging.INFO, "info"),
 )
+MAX_DEPTH: Final = 4
+"""Lines said while a line is taken (a ``__str__`` that logs, a signal handler) are taken so deep and no deeper."""
 
 
 def level_of(number: int) -> str:
@@ -33,28 +36,29 @@ _NAMES: Final = {number: level_of(number) for number in range(0, 61)}
 
 
 class LogHandler(logging.Handler):
-    """Sends each record to the current job; without a job, nowhere. Never blocks, never raises, never recurses."""
+    """Sends each record to the current job; without a job, nowhere. Never blocks, raises or recurses without end."""
 
     def __init__(self, level: int | str = logging.NOTSET) -> None:
         super().__init__(level)
         self._inside = threading.local()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Take one record. What etlmon itself logs, and what is logged while a line is taken, is left out."""
+        """Take one record. What etlmon itself logs is left out."""
         name = record.name
         if name.startswith("etlmon") and (len(name) == 6 or name[6] == "."):
             return
         inside = self._inside
-        if getattr(inside, "busy", False):
+        depth = getattr(inside, "depth", 0)
+        if depth >= MAX_DEPTH:
             return
         job = process.job_here()
         if job is None:
             return
-        inside.busy = True
+        inside.depth = depth + 1
         try:
             self._take(job, record)
         finally:
-            inside.busy = False
+            inside.depth = depth
 
     @harmless
     def _take(self, job: Any, record: logging.LogRecord) -> None:
@@ -70,7 +74,7 @@ class LogHandler(logging.Handler):
     def _text(self, record: logging.LogRecord) -> str:
         if self.formatter is not None:
             return self.format(record)
-        text = str(record.msg)
+        text = text_of(record.msg)
         if record.args:
             text = formatted(text, record.args if isinstance(record.args, tuple) else (record.args,))
         if record.exc_info and record.exc_info[0] is not None:

@@ -66,6 +66,16 @@ class _Running:
         self.poll = CommandPoll(reporter._place, reporter._dispatch)
         self.thread = threading.Thread(target=self.sender.run, name="etlmon-sender", daemon=True)
         self.poll_thread = threading.Thread(target=self.poll.run, name="etlmon-commands", daemon=True)
+        self.begun = False
+
+    def begin(self) -> None:
+        """Start the threads, once there is something to send."""
+        self.begun = True
+        for thread in (self.thread, self.poll_thread):
+            try:
+                thread.start()
+            except RuntimeError as fault:  # at the interpreter's end, or out of threads: an heir will deliver
+                warn_once("thread", f"etlmon: reports are kept on disk: {fault}")
 
 
 class Reporter:
@@ -154,6 +164,8 @@ class Reporter:
             running.sender.ring()
         elif kind in (LOG, STATE):
             self._lose(job_id)
+        if not running.begun:
+            running.begin()
 
     def _lose(self, job_id: str) -> None:
         with self._lock:
@@ -280,11 +292,6 @@ class Reporter:
         atexit.register(self._at_exit)
         while self._early:
             self._put(*self._early.popleft())
-        for thread in (running.thread, running.poll_thread):
-            try:
-                thread.start()
-            except RuntimeError as fault:  # at the interpreter's end, or out of threads: an heir will deliver
-                warn_once("thread", f"etlmon: reports are kept on disk: {fault}")
         return running
 
     def _open_spool(self, endpoint: Endpoint | None) -> FileSpool | MemorySpool:

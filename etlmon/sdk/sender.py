@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from etlmon.host.clock import monotonic_s
+from etlmon.sdk.bell import Bell
 from etlmon.sdk.courier import Carried, Courier, Step
 from etlmon.sdk.destination import EndpointSource, look_up
 from etlmon.sdk.guard import harmless, warn_once
@@ -69,8 +70,11 @@ class Sender:
         self._not_before = 0.0
         self._asked = False
         self._look_up_at = 0.0
-        self._bell = threading.Event()
-        self._urgent = threading.Event()
+        self._bell = Bell()
+        """Rung when there is something to send."""
+        self._urgent = Bell()
+        """Rung when somebody waits for it to be sent."""
+        self._hurried = False
         self._stopping = False
 
     @property
@@ -80,13 +84,13 @@ class Sender:
 
     def ring(self) -> None:
         """There is something to send."""
-        if not self._bell.is_set():
-            self._bell.set()
+        self._bell.ring()
 
     def hurry(self) -> None:
         """Somebody waits for the spool to be empty: try now, unless the server itself asked for a pause."""
-        self._urgent.set()
-        self._bell.set()
+        self._hurried = True
+        self._urgent.ring()
+        self._bell.ring()
 
     def stop(self) -> None:
         """End the thread after what it does now."""
@@ -105,18 +109,17 @@ class Sender:
         self._on_tick()
         self.spool.write_late()
         now = monotonic_s()
-        if self._urgent.is_set():
-            self._urgent.clear()
+        if self._hurried:
+            self._hurried = False
             if not self._asked:
                 self._not_before = 0.0
         if now < self._not_before:
             self._look_again(now)
-            self._urgent.wait(max(0.0, min(TICK_S, self._not_before - now)))
+            self._urgent.wait(min(TICK_S, self._not_before - now))
             return True
         if self.transport is None and not self._look_again(now):
             self._urgent.wait(TICK_S)
             return True
-        self._bell.clear()
         step = self._step()
         self._adopt(step)
         if step is Step.IDLE and self._orphan is None:

@@ -12,7 +12,8 @@ def unusable(directory: Path) -> str | None:
     try:
         found = os.lstat(directory)
     except FileNotFoundError:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        directory.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # most often the data directory: private too
+        directory.mkdir(mode=0o700, exist_ok=True)
         found = os.lstat(directory)
     if stat.S_ISLNK(found.st_mode):
         return f"{directory} is a symbolic link"
