@@ -114,7 +114,7 @@ def until() -> Callable[[Callable[[], object]], Any]:
 
     async def wait(holds: Callable[[], object]) -> None:
         async with asyncio.timeout(DEADLINE_S):
-            while not holds():
+            while not holds():  # noqa: ASYNC110 - what is waited for happens in another thread
                 await asyncio.sleep(0.01)
 
     return wait

@@ -17,9 +17,11 @@ import msgspec
 
 from etlmon.core.errors import StoreRefused
 from etlmon.server.store import migrations
+from etlmon.server.store.ballast import Ballast
 from etlmon.server.store.lock import ServerLock
 from etlmon.server.store.marker import FILE as MARKER_FILE
 from etlmon.server.store.marker import Marker, read_marker, sync_directory, write_marker
+from etlmon.server.store.trouble import is_full
 
 log = logging.getLogger(__name__)
 
@@ -34,11 +36,11 @@ CHECKED_BYTES = 64 << 20
 NETWORK_FILE_SYSTEMS = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs"})
 """Where file locks and shared memory do not hold, so that WAL may corrupt the file (sqlite.org/wal.html)."""
 WRITER_PRAGMAS = (
+    "busy_timeout = 5000",
     "journal_mode = WAL",
     "synchronous = FULL",
     "wal_autocheckpoint = 0",
     "journal_size_limit = 67108864",
-    "busy_timeout = 5000",
     "cache_size = -16384",
     "temp_store = MEMORY",
     "trusted_schema = OFF",
@@ -59,13 +61,25 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True):
     restored: bool
 
 
-def open_main(data_dir: Path, *, checked_bytes: int = CHECKED_BYTES) -> Opened:
-    """Open or create ``main.db`` in ``data_dir``; StoreRefused when it must not be used as it is."""
+def open_main(data_dir: Path, *, checked_bytes: int = CHECKED_BYTES, ballast: Ballast | None = None) -> Opened:
+    """Open or create ``main.db`` in ``data_dir``; StoreRefused when it must not be used as it is.
+
+    On a disk so full that not even that goes, the ``ballast`` is given up for it.
+    """
     require_sqlite(sqlite3.sqlite_version_info)
     prepare_directory(data_dir)
     lock = ServerLock.take(data_dir)
     try:
-        return _open_locked(data_dir, lock, checked_bytes)
+        try:
+            return _open_locked(data_dir, lock, checked_bytes)
+        except sqlite3.Error as fault:
+            if not is_full(fault, data_dir) or ballast is None or not ballast.held:
+                raise
+            ballast.release()
+            return _open_locked(data_dir, lock, checked_bytes)
+    except sqlite3.Error as fault:
+        lock.release()
+        raise refused(data_dir / FILE, fault) from None
     except BaseException:
         lock.release()
         raise
@@ -127,19 +141,13 @@ def _open_locked(data_dir: Path, lock: ServerLock, checked_bytes: int) -> Opened
     else:
         _refuse_lost(path, marker)
         _create(path)
-    try:
-        connection = connect_writer(path)
-    except sqlite3.Error as fault:
-        raise refused(path, fault) from None
+    connection = connect_writer(path)
     try:
         small = path.stat().st_size <= checked_bytes
         if small:
             check_pages(connection)
         migrations.migrate(connection)
         epoch, head, oldest, restored = _settle_epoch(connection, path, marker)
-    except sqlite3.Error as fault:
-        connection.close()
-        raise refused(path, fault) from None
     except BaseException:
         connection.close()
         raise
@@ -224,9 +232,9 @@ def _create(path: Path) -> None:
             connection.execute("INSERT INTO meta (key, value) VALUES ('epoch', ?)", (new_epoch(),))
         finally:
             connection.close()
-    except sqlite3.Error as fault:
+    except sqlite3.Error:
         fresh.unlink(missing_ok=True)
-        raise refused(path, fault) from None
+        raise
     os.replace(fresh, path)
     sync_directory(path.parent)
 
@@ -263,7 +271,7 @@ def refused(path: Path, fault: sqlite3.Error) -> StoreRefused:
         return StoreRefused(
             f"{path} is locked by another process: stop what uses it (try: fuser {path}), then start again."
         )
-    if code == sqlite3.SQLITE_FULL:
+    if is_full(fault, path.parent):
         return StoreRefused(f"The disk of {path} is full: free some space, then start again.")
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return StoreRefused(

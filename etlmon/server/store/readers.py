@@ -93,6 +93,9 @@ class Readers:
                 reader = await self._free.get()
         except TimeoutError:
             raise DeadlineExceeded("The store is busy with other queries: try again in a moment.") from None
+        if self._closed:
+            self._free.put_nowait(reader)
+            raise StoreUnavailable("The server is stopping.", retry_after_s=5.0)
         reader.until = until
         task = asyncio.create_task(reader.fetch(sql, parameters), name="store-read")
         self._running.add(task)

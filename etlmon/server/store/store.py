@@ -63,6 +63,7 @@ class Store:
         self,
         opened: Opened,
         settings: StoreSettings,
+        ballast: Ballast,
         *,
         on_commit: Callable[[list[Item], int], None],
         now: Callable[[], int],
@@ -89,7 +90,7 @@ class Store:
             transaction,
             opened.path,
             epoch=opened.epoch,
-            ballast=Ballast(opened.path.with_name("ballast"), settings.ballast_bytes),
+            ballast=ballast,
             deliver=self._deliver,
         )
 
@@ -104,9 +105,10 @@ class Store:
     ) -> Store:
         """Open or create the store in ``data_dir``. StoreRefused, with the next step, when it must not be used."""
         settings = settings or StoreSettings()
-        opened = await asyncio.to_thread(open_main, data_dir, checked_bytes=settings.checked_bytes)
+        ballast = Ballast(data_dir / "ballast", settings.ballast_bytes)
+        opened = await asyncio.to_thread(open_main, data_dir, checked_bytes=settings.checked_bytes, ballast=ballast)
         try:
-            store = cls(opened, settings, on_commit=on_commit, now=now)
+            store = cls(opened, settings, ballast, on_commit=on_commit, now=now)
             await asyncio.to_thread(store.logs.open, opened.head, store._names)
             await store._readers.open()
         except BaseException:

@@ -60,16 +60,20 @@ def is_fatal(fault: Exception) -> bool:
     )
 
 
+def is_full(fault: Exception, directory: Path) -> bool:
+    """Whether an error means that there is no space left."""
+    if isinstance(fault, OSError):
+        return fault.errno in _NO_SPACE
+    code = getattr(fault, "sqlite_errorcode", 0) & 0xFF
+    # The shared-memory file grows by I/O calls of its own, whose errors do not say that the disk is full.
+    return code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _space(directory) < 1 << 20)
+
+
 def diagnose(fault: Exception, path: Path) -> Trouble:
     """What a failed transaction means."""
-    code = getattr(fault, "sqlite_errorcode", None)
-    if isinstance(fault, OSError):
-        full = fault.errno in _NO_SPACE
-    else:
-        full = code is not None and code & 0xFF == sqlite3.SQLITE_FULL
-    # The shared-memory file grows by I/O calls of its own, whose errors do not say that the disk is full.
-    if full or (code is not None and code & 0xFF == sqlite3.SQLITE_IOERR and _space(path) < 1 << 20):
+    if is_full(fault, path.parent):
         return Trouble(Cause.FULL, f"The disk of {path.parent} is full: free some space; nothing needs a restart.")
+    code = getattr(fault, "sqlite_errorcode", None)
     match None if code is None else code & 0xFF:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return Trouble(Cause.LOCKED, f"{path} is locked by another process: stop what uses it (try: fuser {path}).")
@@ -81,9 +85,9 @@ def diagnose(fault: Exception, path: Path) -> Trouble:
             return Trouble(Cause.FAILING, f"{path} cannot be written ({fault}): see to its disk.")
 
 
-def _space(path: Path) -> int:
+def _space(directory: Path) -> int:
     try:
-        found = os.statvfs(path.parent)
+        found = os.statvfs(directory)
     except OSError:
         return 1 << 62
     return found.f_bavail * found.f_frsize

@@ -35,7 +35,11 @@ GROUP = 2_000
 GROUP_LINES = 50_000
 """Log lines in one transaction at most: their block is compressed whole."""
 RESTART_BYTES = 8 << 20
+"""Log that is folded into the file when nobody waits."""
+PRESSING_BYTES = 24 << 20
+"""Log that is folded in though somebody waits: the longer it grows, the longer they would."""
 TRUNCATE_BYTES = 64 << 20
+"""Log whose file is cut as well: readers kept it from beginning anew."""
 CHECKPOINT_WAIT_MS = 20
 """How long a checkpoint waits for readers: nobody waits for it longer than this."""
 CHECKPOINT_AGAIN_S = 0.5
@@ -130,8 +134,8 @@ class Writer:
                     self._take(works)
                 if self._queue.empty():
                     self._rest()
-                elif self.wal.file_bytes() > TRUNCATE_BYTES:
-                    self._checkpoint()
+                elif self.wal.file_bytes() > PRESSING_BYTES:
+                    self._checkpoint(PRESSING_BYTES)
         except Exception:
             self._enter(Trouble(Cause.FAILING, "The writer stopped by a fault of its own: restart the server."))
             log.exception("The writer stopped.", extra={"action": "writer"})
@@ -320,16 +324,15 @@ class Writer:
         if self.trouble is not None:
             self._probe()
         if self._wal_moved:
-            self._checkpoint()
+            self._checkpoint(RESTART_BYTES)
 
-    def _checkpoint(self) -> None:
-        size = self.wal.file_bytes()
-        if size <= RESTART_BYTES or monotonic_s() < self._checkpoint_at:
+    def _checkpoint(self, bound: int) -> None:
+        if self.wal.file_bytes() <= bound or monotonic_s() < self._checkpoint_at:
             return
         used = self.wal.used_bytes()
         if used > TRUNCATE_BYTES:
             self._fold("TRUNCATE")
-        elif used > RESTART_BYTES:
+        elif used > bound:
             self._fold("RESTART")
 
     def _fold(self, mode: str) -> bool:
