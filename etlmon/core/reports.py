@@ -98,7 +98,7 @@ class Log(Report, frozen=True, kw_only=True, tag="log", gc=False):
     level: str = "info"
     logger: str | None = None
     step: str | None = None
-    fields: msgspec.Raw | None = None
+    fields: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Gap(Report, frozen=True, kw_only=True, tag="gap"):

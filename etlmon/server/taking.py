@@ -130,7 +130,7 @@ class Taking:
             except ValueError as fault:
                 self.refused.append(r.Refusal(index, str(fault)))
                 return
-        fields = report.fields
+        fields = None if isinstance(report.fields, msgspec.UnsetType) else report.fields
         if fields is not None and (why := _fields_fault(bytes(fields))) is not None:
             self.refused.append(r.Refusal(index, why))
             return

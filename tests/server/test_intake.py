@@ -6,6 +6,7 @@ import contextlib
 import json
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,6 +30,15 @@ def log(message: str = "hello", **fields: Any) -> dict[str, Any]:
 def test_a_good_batch_comes_through_whole() -> None:
     batch = parse({"producer": PRODUCER, "seq": 3, "reports": [log(), log("b")]})
     assert (batch.size, len(batch.reports), batch.refused, batch.seq, batch.has_lines) == (2, 2, [], 3, True)
+
+
+@pytest.mark.parametrize("fields", [{"row": 17}, {}, {"deep": {"er": [1, "\u0000"]}}])
+def test_the_fields_of_a_line_are_taken_and_kept_as_they_came(fields: dict[str, Any]) -> None:
+    batch = parse({"reports": [log(fields=fields), log(fields=None), log()]})
+    assert batch.refused == []
+    kept = [report.fields for _, report in batch.reports if isinstance(report, r.Log)]
+    assert json.loads(bytes(kept[0])) == fields
+    assert (bytes(kept[1]), kept[2]) == (b"null", msgspec.UNSET)
 
 
 def test_bad_reports_are_refused_by_index_and_the_rest_kept() -> None:
