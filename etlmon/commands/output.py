@@ -38,6 +38,8 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     @classmethod
     def of(cls, context: Context) -> Look:
         """The look of this process's stdout."""
+        if sys.stdout is None:  # started with it closed: there is nobody to tell
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - it is stdout from here on
         terminal = sys.stdout.isatty()
         dumb = os.environ.get("TERM") == "dumb"
         return cls(
@@ -209,8 +211,9 @@ def write(text: str) -> None:
 
 def note(text: str) -> None:
     """Tell the person something beside the answer, on stderr."""
-    sys.stderr.write(shown(text) + "\n")
-    sys.stderr.flush()
+    if sys.stderr is not None:  # started with it closed
+        sys.stderr.write(shown(text) + "\n")
+        sys.stderr.flush()
 
 
 def instant_ms(text: str | None) -> int | None:

@@ -413,6 +413,20 @@ async def test_polled_lines_go_on_after_the_last_one_had_and_are_not_doubled_by_
     assert seqs(got) == [3, 4, 5, 6]
 
 
+async def test_lines_polled_beyond_the_cursor_are_dropped_when_the_socket_replays_them(script, live_of):
+    script.lines = [{"seq": n, "at": "2026-01-02T03:04:05.000Z", "message": str(n)} for n in (1, 2, 3, 4)]
+
+    async def back(peer):
+        await peer.greet()
+        assert peer.wanted["since"] == "e1:2"
+        await peer.recovered(*[message("log_message", {"message": str(n)}, n) for n in (3, 4, 5)], cursor="e1:5")
+        await peer.stay()
+
+    script.acts.extend([502, back])
+    got = await take(live_of(Wanted(topics="logs"), since="e1:2"), at_seq(5))
+    assert seqs(got) == [3, 4, 5]
+
+
 async def test_a_token_refused_while_polling_is_raised(script, live_of):
     script.acts.append(401)
     script.rest_status = 401
