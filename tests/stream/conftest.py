@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,6 +20,9 @@ from etlmon.core.errors import EtlmonError, NotAuthenticated
 from etlmon.core.events import Event, EventKind, Item, JobChange, LogRun, Notice
 from etlmon.core.job import Job, LogLine, Status
 from etlmon.host import clock
+from etlmon.server.recorder import Recorder
+from etlmon.server.recorder import Settings as RecorderSettings
+from etlmon.server.store.store import Store
 from etlmon.server.stream.hub import Hub, Settings
 
 DEADLINE_S = 20.0
@@ -188,6 +194,111 @@ class Stage:
                 await asyncio.sleep(0.002)
 
 
+class RealStage(Stage):
+    """As ``Stage``, over a real store and recorder; ``journal`` only keeps what was committed, to compare with."""
+
+    def __init__(self, directory: Path, http: aiohttp.ClientSession) -> None:
+        super().__init__(MemoryJournal(), None, "", http)  # type: ignore[arg-type]  # start() makes the hub
+        self.directory = directory
+        self.port = 0
+        self._active: dict[str, str] = {}
+        self._n_jobs = 0
+
+    async def start(self) -> None:
+        self.store = await Store.open(self.directory, on_commit=self._committed, now=clock.now_ms)
+        self.hub = Hub(self.store, clock, Settings(ring_size=200), authenticate=authenticate, version="9.9")
+        self.recorder = Recorder(self.store, self.hub, now=clock.now_ms, settings=RecorderSettings())
+        self.runner = await serve_on(self.hub, self.port)
+        self.port = self.runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.journal.epoch = self.store.epoch
+
+    async def stop(self) -> None:
+        await self.hub.close("restart")
+        await self.runner.cleanup()
+        await self.store.close()
+        assert self.hub.stats.n_misplaced == 0
+
+    async def restart(self) -> None:
+        await self.stop()
+        await self.start()
+
+    def _committed(self, items: list[Item], head: int) -> None:
+        self.journal.items += items
+        self.journal.jobs |= {item.after.id: item.after for item in items if isinstance(item, JobChange)}
+        self.journal.head = head
+        self.hub.publish(items, head)
+
+    async def report(self, dice: random.Random) -> None:
+        """One batch of reports about a few jobs."""
+        reports = [report for _ in range(dice.randrange(1, 4)) for report in self._reports(dice)]
+        body = msgspec.json.encode({"reports": reports})
+        admin = Identity(token_id="t", name="t", role=Role.ADMIN)
+        receipt = await self.recorder.record(body, admin, clock.now_ms())
+        assert receipt.accepted == len(reports)
+
+    def _reports(self, dice: random.Random) -> list[dict[str, Any]]:
+        if len(self._active) < 10:
+            self._n_jobs += 1
+            job_id = "j5" if self._n_jobs == 5 else f"job-{self._n_jobs}"
+            self._active[job_id] = f"name_{dice.randrange(10)}"
+            return [{"kind": "job_started", "jobId": job_id, "name": self._active[job_id], "type": "t"}]
+        job_id = dice.choice(list(self._active))
+        if dice.random() < 0.05:
+            del self._active[job_id]
+            return [{"kind": "completed", "jobId": job_id}]
+        if dice.random() < 0.5:
+            percent = round(dice.random() * 100, 2)
+            return [{"kind": "progress", "jobId": job_id, "progressPercent": percent, "currentStep": "x" * 200}]
+        return [
+            {
+                "kind": "log",
+                "jobId": job_id,
+                "level": dice.choice(["info", "warning", "error"]),
+                "message": f"{'x' * 300} {'needle' if dice.random() < 0.1 else 'hay'}",
+            }
+            for _ in range(dice.randrange(1, 8))
+        ]
+
+
+async def serve_on(hub: Hub, port: int = 0) -> web.AppRunner:
+    """A server with the hub alone."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        try:
+            return await hub.serve(request, identify(request))
+        except EtlmonError as fault:
+            return web.json_response({"detail": fault.detail}, status=fault.status)
+
+    app = web.Application()
+    app.router.add_get("/ws", serve)
+    runner = web.AppRunner(app, shutdown_timeout=1.0)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port, reuse_address=True).start()
+    return runner
+
+
+def open_http() -> aiohttp.ClientSession:
+    """A client whose sockets take little that nobody reads, so that a slow reader is felt soon."""
+
+    def make_socket(info: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*info[:3])
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 * 1024)
+        return made
+
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0, socket_factory=make_socket))
+
+
+@pytest.fixture
+async def real_stage(tmp_path: Path) -> AsyncIterator[RealStage]:
+    """A stage over a real store."""
+    async with open_http() as http:
+        stage = RealStage(tmp_path, http)
+        await stage.start()
+        yield stage
+        await stage.stop()
+
+
 def identify(request: web.Request) -> Identity | None:
     role = request.headers.get("X-Role")
     return Identity(token_id=request.headers["X-Token-Id"], name="n", role=Role(role), owner="ana") if role else None
@@ -213,19 +324,8 @@ async def stage_with(journal: MemoryJournal) -> AsyncIterator[Callable[..., Awai
         hub = Hub(journal, clock, Settings(**settings), authenticate=authenticate, version="9.9")
         journal.told = hub.publish
 
-        async def serve(request: web.Request) -> web.StreamResponse:
-            try:
-                return await hub.serve(request, identify(request))
-            except EtlmonError as fault:
-                return web.json_response({"detail": fault.detail}, status=fault.status)
-
-        app = web.Application()
-        app.router.add_get("/ws", serve)
-        runner = web.AppRunner(app, shutdown_timeout=1.0)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        runner = await serve_on(hub)
+        http = open_http()
         runners.append((runner, hub, http))
         port = runner.addresses[0][1]
         return Stage(journal, hub, f"http://127.0.0.1:{port}", http)

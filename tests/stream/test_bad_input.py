@@ -174,6 +174,7 @@ async def test_no_first_frame_closes_with_4508(stage) -> None:
 async def test_a_first_frame_as_bytes_or_a_leaving_client_ends_quietly(stage) -> None:
     viewer = await stage.connect(token_id=None)
     await viewer.ws.close()
+    stage.hub.auth_deadline_s = 0.1
     viewer = await stage.connect(token_id=None)
     await viewer.ws.send_bytes(b"x")
     assert await viewer.end() == 4508

@@ -147,10 +147,26 @@ async def test_what_happens_while_the_snapshot_is_read_is_told_once(stage) -> No
     viewer = await stage.connect("topics=jobs")
     opened = await viewer.live()
     snapshot = opened[2]["data"]
-    assert snapshot["cursor"] == "k3f9:2"
+    assert snapshot["cursor"] == "k3f9:5"
     assert [(each["id"], each["seq"]) for each in snapshot["jobs"]] == [("a", 3), ("c", 5)]
-    came = [(each["type"], each["data"]["jobId"], each["seq"]) for each in opened if each["seq"] is not None]
-    assert came == [("job_status_update", "b", 4)]
+    assert [each for each in opened if each["seq"] is not None] == []
+    journal.finish("a")
+    assert (await viewer.next())["seq"] == 6
+
+
+async def test_a_job_that_ended_last_while_the_snapshot_was_read_is_told_after_it(stage) -> None:
+    journal = stage.journal
+    journal.start("a")
+
+    def meanwhile() -> None:
+        journal.before_active_jobs = lambda: None
+        journal.finish("a")
+
+    journal.before_active_jobs = meanwhile
+    viewer = await stage.connect("topics=jobs")
+    opened = await viewer.live()
+    assert (opened[2]["data"]["cursor"], opened[2]["data"]["jobs"]) == ("k3f9:1", [])
+    assert [each["seq"] for each in opened if each["seq"] is not None] == [2]
 
 
 async def test_a_snapshot_ahead_of_the_hub_is_waited_for(stage) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from etlmon.core.errors import Invalid
 from etlmon.core.protocol import Cursor, MessageType
 from etlmon.server.stream.groups import Box
-from etlmon.server.stream.messages import ChangeEntry, Entry, encode, entry_of, parts
+from etlmon.server.stream.messages import Entry, encode, entry_of, parts
 from etlmon.server.stream.subscription import State, Subscription
 
 if TYPE_CHECKING:
@@ -94,8 +94,6 @@ async def _show(subscription: Subscription, reason: str | None) -> None:
         if subscription.state is State.ENDED:
             return
     subscription.cursor = snapshot.position
-    subscription.known = snapshot.known
-    subscription.known_until = max(snapshot.known.values(), default=0)
 
 
 async def _advance(subscription: Subscription) -> None:
@@ -104,9 +102,9 @@ async def _advance(subscription: Subscription) -> None:
     hub = session.hub
     if session.protocol.writing_paused or session.transport.is_closing():
         await session.drained()
-    elif subscription.cursor >= hub.head and hub.head >= subscription.known_until:
+    elif subscription.cursor == hub.head:
         _join(subscription)
-    elif subscription.cursor >= hub.head:
+    elif subscription.cursor > hub.head:  # the snapshot was read before the hub was told
         await hub.moved()
     else:
         found = hub.ring.after(subscription.cursor, SCAN_ENTRIES)
@@ -124,7 +122,6 @@ def _join(subscription: Subscription) -> None:
     hub.flush(group)
     group.join(subscription, hub.head)
     subscription.state = State.LIVE
-    subscription.known = {}
     session.behind.pop(subscription, None)
     hub.stats.n_joined += 1
     if not subscription.told:
@@ -174,12 +171,9 @@ async def _deliver(subscription: Subscription, entries: Sequence[Entry], end: in
 
 def _fill(box: Box, subscription: Subscription, entries: Sequence[Entry]) -> int:
     """Select from ``entries`` until ``box`` is full; how far it came."""
-    group, known, reached = subscription.group, subscription.known, subscription.cursor
+    reached = subscription.cursor
     for entry in entries:
-        if known and type(entry) is ChangeEntry and entry.last_seq <= known.get(entry.change.after.id, 0):
-            reached = entry.last_seq
-            continue
-        for sample_of, seq, made in group.messages(entry, subscription.cursor):
+        for sample_of, seq, made in subscription.group.messages(entry, subscription.cursor):
             box.add(sample_of, made)
             reached = seq
             if box.full:

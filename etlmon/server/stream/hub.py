@@ -349,7 +349,7 @@ class Hub:
         except TimeoutError:
             logger.warning("Viewers were cut", extra={"action": "viewers_cut", "viewers": len(self._sessions)})
             for session in self._sessions:
-                session.transport.abort()
+                session.abort()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -386,9 +386,11 @@ class Hub:
             found = group.snapshot
             if found is not None and (found.begun_at >= asked_at or found.position == self.head):
                 return found
-            position, begun_at = self.cursor(), self.monotonic()  # before the read: nothing can fall between
+            begun_at, head = self.monotonic(), self.head  # before the read: nothing can fall between
             async with self.reading:
                 jobs = await self.store.active_jobs() if group.selection.jobs else []
+            # One read sees whole commits, in order: what came before the newest change in it is in it as well.
+            position = Cursor(self.store.epoch, max(head, *(job.seq for job in jobs), 0))
             found = await build_snapshot(group, jobs, position, self.clock.now_ms(), begun_at)
             group.snapshot = found
             asyncio.get_running_loop().call_later(KEPT_S, _forget, group, found)

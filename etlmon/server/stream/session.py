@@ -440,12 +440,16 @@ class Session:
         if self._closing:
             return
         self.leave()
-        loop = asyncio.get_running_loop()
-        loop.call_later(ABORT_AFTER_S, self.transport.abort)
+        asyncio.get_running_loop().call_later(ABORT_AFTER_S, self.abort)
         self._closer = self.hub.spawn(self._close(code, reason), f"close {self.id}")
 
     async def _close(self, code: CloseCode, reason: str) -> None:
         await self.ws.close(code=code, message=reason.encode(), drain=False)
+
+    def abort(self) -> None:
+        """Cut the connection, if it still stands (asyncio's transports cannot be aborted after their end)."""
+        if self.protocol.connected:
+            self.transport.abort()
 
     async def closed(self) -> None:
         """Wait for a close of ours to be told: the handler's own close must not come before it."""

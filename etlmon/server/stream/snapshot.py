@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 import msgspec
 
@@ -17,15 +17,14 @@ KEPT_S = 1.0
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """A group's snapshot in parts (``messages``), as of ``position``; the jobs in ``known`` as of a little later."""
+    """A group's snapshot in parts (``messages``): all that happened up to ``position`` is in it."""
 
     position: int
-    known: dict[str, int]
     messages: list[bytes]
     begun_at: float
 
 
-async def build_snapshot(group: Group, jobs: Iterable[Job], cursor: Cursor, now: int, begun_at: float) -> Snapshot:
+async def build_snapshot(group: Group, jobs: list[Job], cursor: Cursor, now: int, begun_at: float) -> Snapshot:
     """Encode the jobs that ``group`` sees; lets the loop turn between parts."""
     wanted = [job for job in jobs if group.sees(job, now)] if group.selection.jobs else []
     chunks: list[bytes] = []
@@ -39,8 +38,7 @@ async def build_snapshot(group: Group, jobs: Iterable[Job], cursor: Cursor, now:
         data = b'{"jobs":[%b],"alerts":[],"cursor":%b,"more":%b}' % (chunk, where, more)
         head, tail = parts(MessageType.SNAPSHOT, now, None, data)
         messages.append(head + b"%d" % group.ch + tail)
-    known = {job.id: job.seq for job in wanted if job.seq > cursor.seq}
-    return Snapshot(cursor.seq, known, messages, begun_at)
+    return Snapshot(cursor.seq, messages, begun_at)
 
 
 def _chunks(jobs: list[Job], now: int) -> Iterator[bytes]:

@@ -27,11 +27,10 @@ class State(Enum):
 class Subscription:
     """``cursor``: everything selected up to here was handed to the socket (while live: the group's ``position``).
 
-    ``since`` is what the client asked to resume from. ``known`` holds, for jobs that the snapshot showed newer than
-    its position, how new: what catch-up reads of them up to there was seen already. ``told``: ``live`` was sent.
+    ``since`` is what the client asked to resume from. ``told``: ``live`` was sent.
     """
 
-    __slots__ = ("cursor", "group", "id", "known", "known_until", "session", "since", "state", "told")
+    __slots__ = ("cursor", "group", "id", "session", "since", "state", "told")
 
     def __init__(self, session: Session, name: str, group: Group, since: str | None) -> None:
         self.session = session
@@ -40,6 +39,4 @@ class Subscription:
         self.since = since
         self.state = State.NEW
         self.cursor = group.position
-        self.known: dict[str, int] = {}
-        self.known_until = 0
         self.told = False
