@@ -1,4 +1,4 @@
-"""Raw bytes at the WebSocket's door and inside: whatever a client sends, the server goes on, without a traceback (W)."""
+"""Raw bytes at the WebSocket's door and inside it: whatever is sent, the server goes on, without a traceback (W)."""
 
 from __future__ import annotations
 
