@@ -20,7 +20,7 @@ FAILED = {**RUNNING, "status": "failed", "seq": 9}
 
 
 class Served:
-    """A server in a thread: answers of ``GET /api/jobs/j1`` in turn (the last stays), then what the socket says live."""
+    """A server in a thread: answers of ``GET /api/jobs/j1`` in turn (the last stays), then what it says live."""
 
     def __init__(self) -> None:
         self.answers: list[tuple[int, dict[str, Any]]] = []
