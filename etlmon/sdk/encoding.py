@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -42,6 +43,27 @@ def _simple(value: Any) -> Any:
     if callable(item) and getattr(value, "ndim", None) == 0:
         return item()
     return text_of(value)[:1000]
+
+
+def encode_lines(
+    job_id: str, lines: Sequence[str], levels: Sequence[str] | None, *, at: str, logger: str | None
+) -> list[bytes]:
+    """The payloads of many log lines of one instant: the texts are encoded by one call, the rest is the same for all.
+
+    ``levels`` None: all ``info``. UnicodeError when a text has lone surrogates.
+    """
+    if max(map(len, lines), default=0) * 4 > MAX_LINE:
+        lines = [clip_line(line) for line in lines]
+    texts = _ENCODER.encode_lines(lines).splitlines()
+    around: dict[str, tuple[bytes, bytes]] = {}
+    for level in set(levels) if levels is not None else ("info",):
+        empty = _ENCODER.encode(Line(job_id=job_id, at=at, message="", level=level, logger=logger))
+        head, mark, rest = empty.partition(b'"message":""')
+        around[level] = (head + mark[:-2], rest)
+    if levels is None:
+        head, rest = around["info"]
+        return [head + text + rest for text in texts]
+    return [around[level][0] + text + around[level][1] for level, text in zip(levels, texts, strict=True)]
 
 
 _ENCODER: Final = msgspec.json.Encoder(enc_hook=_simple)

@@ -186,6 +186,8 @@ class Job:
         with self._lock:
             if not self.is_open:
                 return
+            if self._vitals is not None and self._pid == os.getpid():
+                self._samples.put({}, self._vitals.sample())
             self._samples.send()
             if final["kind"] == "completed" and self._step is not None:
                 self.finish_step(self._step)
@@ -380,12 +382,15 @@ class Job:
             self._loops.append(loop)
         if not loop.counts:
             return
-        found: dict[str, Any] = {"recordsProcessed": 0}
+        found: dict[str, Any] = {}
+        if self._samples.known.get("recordsProcessed") is not None:
+            found["recordsProcessed"] = 0  # this loop counts anew; for the first, saying 0 would begin its rate at 0
         if loop.total is not None:
             found["recordsTotal"] = loop.total
         elif self._plan.total is None and self._samples.known.get("recordsTotal") is not None:
             found["recordsTotal"] = None  # the total of the loop before is not this one's
-        self._measure(found)
+        if found:
+            self._measure(found)
 
     @harmless
     def loop_counts(self, loop: Loop, n: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 
+from etlmon.sdk.frames import LOG
 from etlmon.sdk.losses import Losses
 from etlmon.sdk.mark import HISTORY, new_producer
 from etlmon.sdk.tail import Batch, Limits, Tail
@@ -30,6 +32,10 @@ class MemorySpool:
             taken = self._tail.append(kind, payload)
             self.appended += taken
             return taken
+
+    def append_lines(self, payloads: Sequence[bytes]) -> int:
+        """Hold many log lines; how many were taken."""
+        return sum(self.append(LOG, payload) for payload in payloads)
 
     def next_batch(self, max_reports: int, max_bytes: int) -> Batch | None:
         """The batch to send now: the open one again, else a new cut; None when all is delivered."""

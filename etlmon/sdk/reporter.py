@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import threading
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ import msgspec
 from etlmon.core.instants import format_instant
 from etlmon.host.clock import monotonic_s, now_ms
 from etlmon.sdk.destination import EndpointSource, discover, header_for, look_up
-from etlmon.sdk.encoding import Line, clip_line, encode, encode_fast, encode_report, tame_text
+from etlmon.sdk.encoding import Line, clip_line, encode, encode_fast, encode_lines, encode_report, tame_text
 from etlmon.sdk.frames import LOG, STATE
 from etlmon.sdk.guard import harmless, warn_once
 from etlmon.sdk.losses import Losses
@@ -154,6 +155,28 @@ class Reporter:
             payload = encode(msgspec.structs.replace(line, **names))
         self._put(LOG, payload, job_id)
 
+    @harmless
+    def log_lines(
+        self, job_id: str, lines: Sequence[str], levels: Sequence[str] | None, *, at: int, logger: str | None
+    ) -> None:
+        """Take many log lines of one instant (ms): a tenth of what ``log`` costs for each. ``levels`` None: all info."""
+        running = self._running
+        try:
+            payloads = encode_lines(job_id, lines, levels, at=format_instant(at), logger=logger)
+        except UnicodeError:
+            running = None
+            payloads = []
+        if running is None:
+            for place, line in enumerate(lines):
+                self.log(job_id, levels[place] if levels is not None else "info", line, at=at, logger=logger)
+            return
+        lost = len(payloads) - running.spool.append_lines(payloads)
+        running.sender.ring()
+        if lost:
+            with self._lock:
+                self._lost += lost
+                self._losses.add(job_id, format_instant(now_ms()), lost)
+
     def _put(self, kind: int, payload: bytes, job_id: str) -> None:
         running = self._running or self._start(kind, payload, job_id)
         if running is None:
@@ -241,7 +264,7 @@ class Reporter:
             self._tell_losses(running)
         if running.thread.is_alive():
             done = self._wait(running, timeout_s, away_s=min(away_s, timeout_s))
-            running.sender.stop()
+            running.sender.stop(at_once=not done)
             running.poll.stop()
             running.thread.join(0.5)
         else:  # no thread could be started (the interpreter was already going down)
@@ -290,6 +313,7 @@ class Reporter:
             finally:
                 self._opening = False
         atexit.register(self._at_exit)
+        _at_exit_of_child(self)
         while self._early:
             self._put(*self._early.popleft())
         return running
@@ -369,6 +393,13 @@ def _as_source(endpoint: Endpoint | EndpointSource | None) -> EndpointSource:
     if endpoint is None:
         return discover
     return endpoint if callable(endpoint) else lambda: endpoint
+
+
+def _at_exit_of_child(reporter: Reporter) -> None:
+    """A multiprocessing child leaves by ``os._exit`` and runs no atexit functions, but it runs these."""
+    processes, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if processes is not None and util is not None and processes.parent_process() is not None:
+        util.Finalize(reporter, reporter._at_exit, exitpriority=0)
 
 
 def _after_fork_in_child() -> None:

@@ -92,10 +92,12 @@ class Sender:
         self._urgent.ring()
         self._bell.ring()
 
-    def stop(self) -> None:
-        """End the thread after what it does now."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End the thread after what it does now; ``at_once``: also in the middle of a request, which an heir repeats."""
         self._stopping = True
         self.hurry()
+        if at_once and self.transport is not None:
+            self.transport.interrupt()
 
     def run(self) -> None:
         """The thread's life."""

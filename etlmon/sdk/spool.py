@@ -10,6 +10,7 @@ import contextlib
 import errno
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from zlib import crc32
@@ -138,6 +139,22 @@ class FileSpool:
                 self._writing = False
         return taken
 
+    def append_lines(self, payloads: Sequence[bytes]) -> int:
+        """Put many log lines down with one write, or one by one where room is short; how many were taken."""
+        with self._lock:
+            frames = b"".join([pack_frame(LOG, payload) for payload in payloads])
+            if self._writing or self._closed or len(self._tail) or not self._has_room(LOG, len(frames)):
+                return sum(self.append(LOG, payload) for payload in payloads)
+            try:
+                self._writing = True
+                taken = len(payloads) if self._write_frames(frames) else 0
+                self.appended += taken
+                while self._late:
+                    self._put(*self._late.popleft())
+            finally:
+                self._writing = False
+        return taken
+
     def write_late(self) -> None:
         """Put down what a signal handler left behind, and try a disk that was full again."""
         with self._lock:
@@ -162,7 +179,9 @@ class FileSpool:
         return room >= (self._limits.reserve_bytes if kind == LOG else self._limits.reserve_bytes // 2)
 
     def _write(self, kind: int, payload: bytes) -> bool:
-        frame = pack_frame(kind, payload)
+        return self._write_frames(pack_frame(kind, payload))
+
+    def _write_frames(self, frame: bytes) -> bool:
         try:
             if self._used + len(frame) > self._limits.max_bytes:
                 raise OSError(errno.EDQUOT, "the spools have reached their bound")
