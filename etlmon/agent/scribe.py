@@ -6,10 +6,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from itertools import repeat
 
 from etlmon.agent.copying import Dropped, Piece, Tap
-from etlmon.agent.levels import DEFAULT, Levels
+from etlmon.agent.levels import Levels
 from etlmon.agent.output import Lines
 from etlmon.agent.progress import ProgressReader, Reading
 from etlmon.agent.telling import TAIL_LINES, Reports, instant
@@ -101,9 +100,7 @@ class Scribe(threading.Thread):
         self.lines += len(lines)
         self._tails[place].extend(lines[-TAIL_LINES:])
         levels = self._levels[place].guess(lines)
-        logger, log = self._loggers[place], self._reports.log
-        for line, level in zip(lines, levels or repeat(DEFAULT), strict=False):
-            log(self._job_id, level, line, at=at, logger=logger)
+        self._reports.log_lines(self._job_id, lines, levels, at=at, logger=self._loggers[place])
 
     def _flush(self, *, final: bool) -> None:
         for place, channel in enumerate(self._channels):

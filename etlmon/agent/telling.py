@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any, Protocol
@@ -33,8 +33,10 @@ class Reports(Protocol):
     def report(self, report: r.Report, /) -> None:
         """Take one report; never raises or blocks."""
 
-    def log(self, job_id: str, level: str, message: str, *, at: int, logger: str | None) -> None:
-        """Take one line of the job; ``at`` in ms."""
+    def log_lines(
+        self, job_id: str, lines: Sequence[str], levels: Sequence[str] | None, /, *, at: int, logger: str | None
+    ) -> None:
+        """Take lines of the job, all of the instant ``at`` (ms); without ``levels`` all are ``info``."""
 
     @property
     def pending(self) -> int:
@@ -71,7 +73,9 @@ class Mute:
     def report(self, report: r.Report, /) -> None:
         """Told to nobody."""
 
-    def log(self, job_id: str, level: str, message: str, *, at: int, logger: str | None) -> None:
+    def log_lines(
+        self, job_id: str, lines: Sequence[str], levels: Sequence[str] | None, /, *, at: int, logger: str | None
+    ) -> None:
         """Told to nobody."""
 
     def flush(self, timeout_s: float, /) -> bool:
