@@ -142,13 +142,11 @@ def test_on_a_terminal_nothing_that_a_job_says_is_raw(evil: Any, words: tuple[st
 
 @pytest.mark.slow
 @pytest.mark.parametrize("words", LISTS, ids=lambda words: " ".join(word for word in words if word.isascii())[:30])
-def test_no_command_shows_anything_raw_on_a_terminal_or_in_a_pipe_in_any_format(
-    evil: Any, words: tuple[str, ...]
-) -> None:
+def test_no_command_shows_anything_raw_on_a_terminal_or_in_a_pipe(evil: Any, words: tuple[str, ...]) -> None:
     words = filled(words, evil.job)
-    for form in ((), ("-o", "json"), ("-o", "yaml")):
+    for form in ((), ("-o", "json")):
         check_clean(words, *in_terminal(evil, (*words, *form)))
-    for form in ((), ("-o", "wide"), ("-o", "jsonl"), ("-o", "name")):
+    for form in (("-o", "wide"), ("-o", "yaml")):
         check_clean(words, *in_pipe(evil, (*words, *form)))
 
 
