@@ -1,4 +1,74 @@
-"""Faults of machines, networks and people against the whole system: real processes, real sockets, a real full disk."""
+"""Faults of machines, networks and people against the whole system: real processes and sockets, a real full disk.
+
+Which test proves what holds for each fault (F) and each bad input: of REST (R), the WebSocket (W), intake (I), spool
+and agent (S), config (C), command line (L) and storage (D). `folder/file: words` is a test whose name holds the words;
+`test_map.py` sees to it that there is one. The slow ones are marked so.
+
+    F1   faults/killed: killed_under_load; e2e/chaos: kills_of_either_side; store/kill: kills_lose_nothing
+    F2   faults/network: acknowledgement_lost; sdk/delivery: committed_but_never_answered
+    F3   faults/killed: killed_agent_had_in_its_spool; sdk/delivery: producers_killed
+    F4   faults/killed: before_it_heard_the_acknowledgement; sdk/spool: heir_sends_the_open_batch
+    F5   faults/killed: lost_after_its_silence, wrapper_is_killed, restarted_server_gives_agents_time
+    F7   faults/full_disk: nothing_is_acknowledged, cancel_and_state_reports, viewers_go_on, needs_no_help,
+         restarted_on_a_full_disk; store/trouble: full_disk; logs/files: full_disk
+    F8   faults/full_disk: under_the_spool_drops, wrapped_command_is_untouched; sdk/spool: disk_that_is_full
+    F9   faults/store_faults: short_lock, lock_of_ten_seconds; store/trouble: locked_by_another
+    F10  faults/store_faults: page_that_goes_bad; store/trouble: damage_found
+    F17  faults/slow_peers: stops_reading, takes_nothing; stream/slow_and_silent: falls_behind_alone
+    F18  faults/network: viewer_that_vanished, server_vanished_and_misses, server_vanished_within; sdk/answers: half_open
+    F19  faults/network: two_seconds_and_ten_kilobytes, bytes_come_one_by_one
+    F20  faults/network: reset_at_any_byte, half_a_request, cut_again_and_again; sdk/delivery: random_faults
+    F23  faults/network: same_batch_sent_by_ten; e2e/chaos: kills_of_either_side
+    F24  faults/killed: batches_out_of_order, late_and_misplaced; core/lifecycle: final_statuses_absorb
+    F25  commands/real_server: followed_log_loses; faults/killed: watching_a_job; stream/nothing_lost: that_restarts
+    F26  faults/killed: stop_under_load; api/serving: stop_says_goodbye
+    F27  faults/killed: second_signal; api/serving: second_signal
+
+    R1–R4    api/guard: without_a_token, what_is_no_token, two_authorization; api/auth: same_words
+    R5       api/guard: token_in_the_url; faults/hostile_requests: no_value_of_any_parameter (no token in the log)
+    R6–R9    api/routes: every_role; api/guard: looks_like_an_open_one; faults/hostile_requests: reporter_can_neither
+    R10–R13  api/guard: not_said_to_be_json, foreign_page, only_known_hosts, above_the_limit; faults/hostile_requests:
+             body_that_is_too_large
+    R14–R18  api/guard: compressed_bodies; api/bodies: bomb, malformed; faults/hostile_requests: no_body_of_any_route
+    R19      core/text: kept_name; faults/hostile_text: terminal_nothing_that_a_job_says
+    R20–R23  api/params: plain_number; api/resources: cursor_of_another_question, means_something_to_sql;
+             store/filter_agreement: nothing_in_a_filter; faults/hostile_requests: catastrophic_regex
+    R24      there is no idempotency key: a producer's seq does that work (F23)
+    R25–R28  api/bodies: only_the_server_sets; api/guard: other_methods, not_http; api/auth: guessing_tokens;
+             faults/hostile_requests: bytes_changed_at_random
+    R29–R30  faults/slow_peers: half_requests_and_silent, our_own_deadline; api/guard: reader_that_takes_nothing
+    R31–R32  api/guard: tells_nothing_of_the_inside; faults/hostile_requests: html_in_a_name
+
+    W33–W35  faults/raw_frames: may_not_be_is_refused, never_says_who; stream/bad_input: first_frame
+    W36      faults/raw_frames: cannot_control_by_the_socket
+    W37–W42  faults/raw_frames: malformed_frame, makes_no_sense, version_8, handshake_that_is_none, in_fragments,
+             talks_too_much; stream/bad_input: compression
+    W43–W45  faults/raw_frames: have_a_bound, none_of_ours; stream/selecting: reporter_sees_only
+    W46      faults/slow_peers: stops_reading, takes_nothing
+    W47–W48  faults/raw_frames: talks_too_much; stream/slow_and_silent: no_longer_answers; stream/bad_input: so_many
+
+    I49–I52  faults/network: same_batch; faults/killed: batches_out_of_order, cloned_machine; sdk/delivery: a_backup
+    I53–I54  faults/hostile_requests: refused_by_its_index, reporter_can_neither; server/intake: refused_by_index
+    I55–I56  faults/hostile_requests: numbers_that_make_no_sense; faults/killed: late_and_misplaced, clock_of_the_agent
+    I57–I58  faults/hostile_requests: line_of_megabytes; faults/hostile_text: wrapped_command_prints
+    I59      faults/hostile_requests: ten_thousand_names (borne rather than refused: interface.md sets no cap)
+    I60      secrets in log text are kept as they came: interface.md promises no masking
+
+    S61      sdk/guest: must_not_be_used, read_only; faults/full_disk: under_the_spool_drops
+    S62–S64  sdk/spool: cut_at_any_byte, later_version; sdk/guest: forked_child, fifty_threads, signal_handler
+    S65–S68  sdk/answers: not_our_acknowledgement, redirect, token_that_is_refused, refused_for_ever, retry_after
+    S69–S70  sdk/guest: no_argument_however_wrong; sdk/answers: tls_is_never
+
+    C71, C75  core/config: any_bytes; host/config_file: huge_file, cannot_be_read, secret_or_certificate
+    C72–C74   there is no reload yet: the file is read at the start
+
+    L76  faults/hostile_text: on_a_terminal_or_in_a_pipe, live_commands; commands/hostile_text: no_raw_control
+    L77  faults/hostile_text: into_head; commands/exit_codes: reader_that_leaves, ctrl_c
+    L78–L79  commands/exit_codes: makes_no_sense, no_text, masked, loose_mode, no_option
+
+    D88  faults/store_faults: not_as_it_was_left, moved_away, owner_alone, backup_put_in_its_place;
+         store/opening: second_server, empty_file, not_made_anew, no_database, newer_schema, network_file_system
+"""
 
 from __future__ import annotations
 

@@ -196,3 +196,14 @@ def test_a_full_disk_under_the_spool_drops_log_lines_counts_them_and_keeps_every
     assert numbers == sorted(set(numbers))
     gaps = [event for event in events if event["kind"] == "gap"]
     assert sum(gap["detail"]["dropped"] for gap in gaps) == job.n_said - len(numbers) > 0
+
+
+def test_a_wrapped_command_is_untouched_by_a_full_disk_under_its_spool(server: Any, make_disk: Any) -> None:
+    disk = make_disk("256k")
+    disk.fill()
+    env = {"ETLMON_SPOOL_DIR": str(disk.path / "spool")}
+    script = "seq 1 5000; exit 7"
+    outcome = server.cli("run", "--name", "ledger_close", "--", "sh", "-c", script, env=env)
+    assert (outcome.returncode, outcome.stdout) == (7, b"".join(b"%d\n" % n for n in range(1, 5001)))
+    (job,) = server.api("GET", "/api/jobs?name=ledger_close")["items"]
+    assert (job["status"], job["failure"]["exitCode"]) == ("failed", 7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -294,3 +295,26 @@ def test_producers_of_a_cloned_machine_with_one_id_are_told_apart(server: Any) -
         "POST", "/api/reports", {"producer": producer, "seq": 2, "reports": [log(job, "thief")]}, token=token
     )
     assert status == 403
+
+
+def test_watching_a_job_tells_every_change_once_through_restarts_of_either_kind(server: Any) -> None:
+    job = new_id()
+    server.report(started(job), {"kind": "progress", "jobId": job, "progressPercent": 1})
+    argv = [sys.executable, "-m", "etlmon", "jobs", "watch", job, "--json", "status,progressPercent", "-o", "jsonl"]
+    watcher = subprocess.Popen(argv, env=server.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    assert watcher.stdout is not None
+    told = [json.loads(watcher.stdout.readline())]
+    wait_until(lambda: server.api("GET", "/api/monitor/connections")["items"], "the watcher is connected")
+    for end, percent in ((server.kill, 20), (server.stop, 40), (server.kill, 60)):
+        end()
+        server.start()
+        server.report({"kind": "progress", "jobId": job, "progressPercent": percent})
+        while told[-1]["progressPercent"] != percent:
+            told.append(json.loads(watcher.stdout.readline()))
+    server.report({"kind": "completed", "jobId": job})
+    told += [json.loads(line) for line in watcher.stdout]
+    watcher.stdout.close()
+    assert watcher.wait(DEADLINE_S) == 0
+    assert [(each["status"], each["progressPercent"]) for each in told] == [
+        ("running", 1.0), ("running", 20.0), ("running", 40.0), ("running", 60.0), ("completed", 100.0),
+    ]  # fmt: skip
