@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from world import wait_until
+
 
 def started(job_id: str, name: str = "orders_nightly", **fields: Any) -> dict[str, Any]:
     return {"kind": "job_started", "jobId": job_id, "name": name, "type": "csv_processing", **fields}
@@ -249,6 +251,12 @@ def test_all_matches_are_streamed_however_many(api: Any) -> None:
     assert graves == [str(n) for n in range(5000) if n % 2][-1500:]
 
 
+def test_a_stream_that_cannot_be_is_refused_before_it_begins(api: Any) -> None:
+    api.report(started("j1"), line("j1", "a"))
+    for query in ("regex=" + quote("(a"), "q=" + quote("!!"), "order=desc&follow=true", "cursor=x", "level=loud"):
+        assert api.raw("GET", f"/api/jobs/j1/logs?stream=true&{query}")[0] == 422, query
+
+
 def test_a_follow_joins_the_past_to_what_comes_without_gap_or_double(api: Any) -> None:
     api.report(started("j1"), *[line("j1", str(n)) for n in range(2000)])
 
@@ -279,6 +287,15 @@ def test_a_follow_over_all_jobs_hears_of_new_ones_under_its_filter(api: Any) -> 
     api.report(started("j2", "ledger_close"), line("j2", "not this"), started("j3", "crm_sync"), line("j3", "two"))
     assert next(lines)["message"] == "two"
     lines.close()
+
+
+def test_a_follow_ends_when_its_reader_leaves(api: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etlmon.server.api.logs.IDLE_CHECK_S", 0.01)
+    api.report(started("j1"), line("j1", "a"))
+    lines = ndjson(api, "/api/jobs/j1/logs?follow=true")
+    next(lines)
+    lines.close()
+    wait_until(lambda: not api.api("GET", "/api/system/health")["connections"]["follows"], "the follow ends")
 
 
 def test_history_lists_and_exports_finished_jobs_alone(api: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import msgspec
 from msgspec.structs import replace
@@ -31,7 +31,7 @@ async def export_history(call: Call) -> object:
     return await stream(call, _pages(call), NDJSON)
 
 
-async def _pages(call: Call) -> AsyncIterator[bytes]:
+async def _pages(call: Call) -> AsyncGenerator[bytes, None]:
     query = job_query(call.query, call.identity, call.received_at, final_only=True)
     query = replace(query, limit=EXPORT_PAGE)
     while True:

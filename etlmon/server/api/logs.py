@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Annotated, Literal
 
 import msgspec
@@ -178,54 +178,55 @@ class Search:
             query = query.resumed(page.next)
         return found[::-1]
 
-    async def stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes, None]:
         """Every match as NDJSON pages; with ``follow``, then what is committed after, each line once and in order."""
         params, context = self.params, self.call.context
         if params.follow and params.order == "desc":
             raise Invalid("follow goes forward: leave order=desc away.", errors=(Fault("follow", "needs order=asc"),))
         with context.follows.open(self.job_id) as follow:  # before the first read: no commit falls between
-            query = self.resumed()
-            head = self.store.head
+            query = replace(self.resumed(), limit=PAGE)
             if params.tail is not None:
+                head = self.store.head
                 yield _ndjson(await self.tail(params.tail, head))
-                query = replace(query, after_seq=max(head, query.after_seq or 0))
-            else:
-                await self.scoped(query)
-                yield b""  # the request is good: the answer may begin
-                query = replace(query, limit=PAGE)
+                query = _beyond(query, head)
+                if not params.follow:
+                    return
+            while True:
+                ended = not params.follow or await self._has_ended()
+                head = self.store.head
                 async for page in self._through(query, head):
                     yield page
-                query = replace(query, after_seq=max(head, query.after_seq or 0))
-            while params.follow:
-                ended = await self._has_ended()
-                head = self.store.head
-                async for page in self._through(replace(query, limit=PAGE), head):
-                    yield page
-                query = replace(query, after_seq=max(head, query.after_seq or 0))
                 if ended or context.stopping.is_set() or self._peer_gone():
                     return
+                query = _beyond(query, head)
                 if await follow.rung(IDLE_CHECK_S):
                     await asyncio.sleep(GATHER_S)
 
     async def _through(self, query: LogQuery, head: int) -> AsyncIterator[bytes]:
-        """Every match up to ``head``, page by page."""
+        """Every match up to ``head``, page by page; the first page comes even when it is empty."""
         query = await self.scoped(query)
         while True:
             page = await self.store.logs.read(query, head)
-            if page.lines:
-                yield _ndjson(page.lines)
+            yield _ndjson(page.lines)
             if page.next is None:
                 return
             query = query.resumed(page.next)
 
     async def _has_ended(self) -> bool:
-        """Whether nothing more is to be expected: the job is final (read before the lines are)."""
-        job = None if self.job_id is None else await self.store.job(self.job_id)
-        return job is not None and job.is_final
+        """Whether nothing more is to be expected: the job is final or gone (asked before its lines are read)."""
+        if self.job_id is None:
+            return False
+        job = await self.store.job(self.job_id)
+        return job is None or job.is_final
 
     def _peer_gone(self) -> bool:
         transport = self.call.request.transport
         return transport is None or transport.is_closing()
+
+
+def _beyond(query: LogQuery, head: int) -> LogQuery:
+    """The query for what comes after all that is committed up to ``head``."""
+    return replace(query, after_seq=max(head, query.after_seq or 0))
 
 
 def _is_reporter(identity: Identity) -> bool:

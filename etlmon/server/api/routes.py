@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -135,30 +136,31 @@ STALLED_S = 60.0
 """A reader of a stream that takes nothing for this long is cut."""
 
 
-async def stream(call: Call, pages: AsyncIterator[bytes], media: str = NDJSON) -> web.StreamResponse:
+async def stream(call: Call, pages: AsyncGenerator[bytes, None], media: str = NDJSON) -> web.StreamResponse:
     """Send ``pages`` of encoded text as they come; a peer that does not read is cut, and little is buffered for it.
 
     The first page (it may be empty) is made before the answer begins, so that a fault in the request still becomes
     a problem; a fault after that can only break the answer off.
     """
-    first = await anext(pages, b"")
-    response = web.StreamResponse(headers={"Content-Type": media, "X-Accel-Buffering": "no"})
-    _buffer_little(call.request.transport)
-    await response.prepare(call.request)
-    if call.request.method == "HEAD":
-        return response
-    try:
-        await _send(response, first)
-        async for page in pages:
-            await _send(response, page)
-        async with asyncio.timeout(STALLED_S):
-            await response.write_eof()
-    except TimeoutError:
-        logger.warning("A reader that took nothing was cut", extra={"action": "stream_cut", "seconds": STALLED_S})
-        _abort(call.request.transport)
-    except EtlmonError as fault:
-        logger.warning("A stream broke off", extra={"action": "stream_broken", "why": fault.detail})
-        _abort(call.request.transport)
+    async with aclosing(pages):
+        first = await anext(pages, b"")
+        response = web.StreamResponse(headers={"Content-Type": media, "X-Accel-Buffering": "no"})
+        _buffer_little(call.request.transport)
+        await response.prepare(call.request)
+        if call.request.method == "HEAD":
+            return response
+        try:
+            await _send(response, first)
+            async for page in pages:
+                await _send(response, page)
+            async with asyncio.timeout(STALLED_S):
+                await response.write_eof()
+        except TimeoutError:
+            logger.warning("A reader that took nothing was cut", extra={"action": "stream_cut", "seconds": STALLED_S})
+            _abort(call.request.transport)
+        except EtlmonError as fault:
+            logger.warning("A stream broke off", extra={"action": "stream_broken", "why": fault.detail})
+            _abort(call.request.transport)
     return response
 
 
