@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Final
 from zlib import crc32
 
 LOG: Final = 0
@@ -20,42 +20,30 @@ STATE: Final = 2
 MARK: Final = 0xE71A
 _MARK_BYTES: Final = MARK.to_bytes(2, "little")
 HEAD: Final = struct.Struct("<HBxII")
-MAX_PAYLOAD: Final = 8 * 1024 * 1024
-"""Longer lengths are damage, not records."""
+_pack: Final = HEAD.pack
 
-
-class Frame(NamedTuple):
-    """One whole record: where it begins and ends in the bytes that were read."""
-
-    kind: int
-    payload: bytes
-    start: int
-    end: int
+Frame = tuple[int, bytes, int, int]
+"""One whole record: its kind, its payload, and where it begins and ends in the bytes that were read."""
 
 
 def pack_frame(kind: int, payload: bytes) -> bytes:
     """The bytes of one record. The CRC starts from the kind, so that a damaged kind is noticed as well."""
-    return HEAD.pack(MARK, kind, len(payload), crc32(payload, kind)) + payload
-
-
-def _frame_at(data: bytes, at: int) -> Frame | None:
-    if at + HEAD.size > len(data):
-        return None
-    mark, kind, length, crc = HEAD.unpack_from(data, at)
-    end = at + HEAD.size + length
-    if mark != MARK or kind > STATE or length > MAX_PAYLOAD or end > len(data):
-        return None
-    payload = data[at + HEAD.size : end]
-    return Frame(kind, payload, at, end) if crc32(payload, kind) == crc else None
+    return _pack(MARK, kind, len(payload), crc32(payload, kind)) + payload
 
 
 def read_frames(data: bytes, start: int = 0) -> Iterator[Frame]:
     """Every whole record from ``start`` on, in order; damaged places are stepped over by looking for the next mark."""
+    unpack, head, size = HEAD.unpack_from, HEAD.size, len(data)
     at = start
     while at >= 0:
-        frame = _frame_at(data, at)
-        if frame is None:
-            at = data.find(_MARK_BYTES, at + 1)
-            continue
-        yield frame
-        at = frame.end
+        begin = at + head
+        if begin <= size:
+            mark, kind, length, crc = unpack(data, at)
+            end = begin + length
+            if mark == MARK and end <= size and kind <= STATE:
+                payload = data[begin:end]
+                if crc32(payload, kind) == crc:
+                    yield kind, payload, at, end
+                    at = end
+                    continue
+        at = data.find(_MARK_BYTES, at + 1)

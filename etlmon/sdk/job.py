@@ -44,6 +44,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 HEARTBEAT_S: Final = 15.0
 VITALS_S: Final = 5.0
+VITALS_LEAST_S: Final = 1.0
+"""A job that ends is sampled once more, unless it was a moment ago."""
 
 
 def job(
@@ -186,7 +188,7 @@ class Job:
         with self._lock:
             if not self.is_open:
                 return
-            if self._vitals is not None and self._pid == os.getpid():
+            if self._vitals is not None and self.is_ours and monotonic_s() - self._vitals_at >= VITALS_LEAST_S:
                 self._samples.put({}, self._vitals.sample())
             self._samples.send()
             if final["kind"] == "completed" and self._step is not None:

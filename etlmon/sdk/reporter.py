@@ -115,6 +115,7 @@ class Reporter:
         self._losses = Losses()
         self._lost = 0
         self._told_at = 0.0
+        self._stamped = (-1, "")
 
     # -- reporting ----------------------------------------------------------------------------------------------
 
@@ -140,7 +141,7 @@ class Reporter:
         """Take one log line; ``at`` in ms, now by default."""
         line = Line(
             job_id=job_id,
-            at=format_instant(now_ms() if at is None else at),
+            at=self._stamp(now_ms() if at is None else at),
             message=clip_line(message),
             level=level,
             logger=logger,
@@ -159,7 +160,7 @@ class Reporter:
     def log_lines(
         self, job_id: str, lines: Sequence[str], levels: Sequence[str] | None, *, at: int, logger: str | None
     ) -> None:
-        """Take many log lines of one instant (ms): a tenth of what ``log`` costs for each. ``levels`` None: all info."""
+        """Take many log lines of one instant (ms), at a fraction of what ``log`` costs. ``levels`` None: all info."""
         running = self._running
         try:
             payloads = encode_lines(job_id, lines, levels, at=format_instant(at), logger=logger)
@@ -176,6 +177,13 @@ class Reporter:
             with self._lock:
                 self._lost += lost
                 self._losses.add(job_id, format_instant(now_ms()), lost)
+
+    def _stamp(self, at: int) -> str:
+        """``at`` as text; lines that are said in one go most often share it."""
+        known = self._stamped
+        if known[0] != at:
+            self._stamped = known = (at, format_instant(at))
+        return known[1]
 
     def _put(self, kind: int, payload: bytes, job_id: str) -> None:
         running = self._running or self._start(kind, payload, job_id)
@@ -328,8 +336,8 @@ class Reporter:
             if why is None:
                 header = header_for(endpoint, source=self._kind, pid=os.getpid(), now=now_ms())
                 return FileSpool.create(directory, header, producer, self._limits)
-        except OSError as fault:
-            why = str(fault)
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the next report must not meet it again
+            why = f"{type(fault).__name__}: {fault}"
         warn_once("spool.memory", f"etlmon: reports are held in memory only: {why}")
         return MemorySpool(producer, self._limits)
 

@@ -93,7 +93,7 @@ class Sender:
         self._bell.ring()
 
     def stop(self, *, at_once: bool = False) -> None:
-        """End the thread after what it does now; ``at_once``: also in the middle of a request, which an heir repeats."""
+        """End the thread after what it does now; ``at_once``: in the middle of a request, which an heir repeats."""
         self._stopping = True
         self.hurry()
         if at_once and self.transport is not None:

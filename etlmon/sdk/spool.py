@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from etlmon.core.instants import format_instant
 from etlmon.host.clock import monotonic_s, now_ms
-from etlmon.sdk.frames import HEAD, LOG, STATE, Frame, pack_frame, read_frames
+from etlmon.sdk.frames import LOG, SAMPLE, STATE, pack_frame, read_frames
 from etlmon.sdk.guard import warn_once
 from etlmon.sdk.losses import Losses, subject_of
 from etlmon.sdk.mark import HISTORY, Cut, Header, Mark, new_producer
@@ -37,34 +37,33 @@ class _Region(msgspec.Struct, frozen=True):
     """What lies in the bytes of one batch: the records chosen, those left out as too old, and the damage between."""
 
     raw: bytes
-    chosen: tuple[Frame, ...] = ()
-    too_old: tuple[Frame, ...] = ()
+    payloads: tuple[bytes, ...] = ()
+    ends: tuple[int, ...] = ()
+    """Where in ``raw`` each chosen record ends."""
+    too_old: tuple[bytes, ...] = ()
     horizon: int = 0
     damaged: int = 0
-
-    @property
-    def payloads(self) -> tuple[bytes, ...]:
-        """What is sent."""
-        return tuple(frame.payload for frame in self.chosen)
 
 
 def _choose(data: bytes, horizon: int, max_reports: int, max_bytes: int) -> _Region:
     """As many whole records from the head of ``data`` as one batch takes, without log lines from before ``horizon``."""
-    chosen: list[Frame] = []
-    too_old: list[Frame] = []
+    payloads: list[bytes] = []
+    ends: list[int] = []
+    too_old: list[bytes] = []
     size = damaged = at = 0
     limit = format_instant(horizon) if horizon else ""
-    for frame in read_frames(data):
-        if chosen and (len(chosen) >= max_reports or size + len(frame.payload) > max_bytes):
+    for kind, payload, start, end in read_frames(data):
+        if payloads and (len(payloads) >= max_reports or size + len(payload) > max_bytes):
             break
-        damaged += frame.start != at
-        at = frame.end
-        if limit and frame.kind == LOG and subject_of(frame.payload).at < limit:
-            too_old.append(frame)
+        damaged += start != at
+        at = end
+        if limit and kind == LOG and subject_of(payload).at < limit:
+            too_old.append(payload)
             continue
-        chosen.append(frame)
-        size += len(frame.payload) + 1
-    return _Region(data[:at], tuple(chosen), tuple(too_old), horizon if too_old else 0, damaged)
+        payloads.append(payload)
+        ends.append(end)
+        size += len(payload) + 1
+    return _Region(data[:at], tuple(payloads), tuple(ends), tuple(too_old), horizon if too_old else 0, damaged)
 
 
 class FileSpool:
@@ -77,6 +76,11 @@ class FileSpool:
         self.settled = 0
         self._limits = limits
         self._directory = mark.path.parent
+        self._room = {
+            LOG: limits.max_bytes - limits.reserve_bytes,
+            SAMPLE: limits.max_bytes - limits.reserve_bytes // 2,
+            STATE: 1 << 62,  # a state that does not fit on disk is held in memory
+        }
         self._lock = threading.RLock()
         self._writing = False
         self._late: deque[tuple[int, bytes]] = deque()
@@ -97,11 +101,12 @@ class FileSpool:
     @classmethod
     def create(cls, directory: Path, header: Header, producer: str, limits: Limits) -> FileSpool:
         """A fresh spool with its first segment; OSError when the directory does not allow it."""
-        spool = cls(Mark.create(directory, header, producer), limits)
+        mark = Mark.create(directory, header, producer)
         try:
+            spool = cls(mark, limits)
             spool._rotate()
         except BaseException:
-            spool.mark.remove()
+            mark.remove()
             raise
         return spool
 
@@ -143,11 +148,11 @@ class FileSpool:
         """Put many log lines down with one write, or one by one where room is short; how many were taken."""
         with self._lock:
             frames = b"".join([pack_frame(LOG, payload) for payload in payloads])
-            if self._writing or self._closed or len(self._tail) or not self._has_room(LOG, len(frames)):
+            if self._writing or self._closed or self._tail or self._used + len(frames) > self._room[LOG]:
                 return sum(self.append(LOG, payload) for payload in payloads)
             try:
                 self._writing = True
-                taken = len(payloads) if self._write_frames(frames) else 0
+                taken = len(payloads) if self._write(frames) else 0
                 self.appended += taken
                 while self._late:
                     self._put(*self._late.popleft())
@@ -164,28 +169,22 @@ class FileSpool:
                 self._spill()
 
     def _put(self, kind: int, payload: bytes) -> bool:
-        if self._closed or not self._has_room(kind, len(payload)):
+        if self._closed:
             return False
-        written = (not len(self._tail) or self._spill()) and self._write(kind, payload)
+        frame = pack_frame(kind, payload)
+        if self._used + len(frame) > self._room[kind]:
+            return False
+        written = (not self._tail or self._spill()) and self._write(frame)
         if not written and (kind == LOG or not self._tail.append(kind, payload)):
             return False  # log lines are not worth the memory
         self.appended += 1
         return True
 
-    def _has_room(self, kind: int, size: int) -> bool:
-        if kind == STATE:
-            return True  # a state that does not fit on disk is held in memory
-        room = self._limits.max_bytes - self._used - HEAD.size - size
-        return room >= (self._limits.reserve_bytes if kind == LOG else self._limits.reserve_bytes // 2)
-
-    def _write(self, kind: int, payload: bytes) -> bool:
-        return self._write_frames(pack_frame(kind, payload))
-
-    def _write_frames(self, frame: bytes) -> bool:
+    def _write(self, frame: bytes) -> bool:
         try:
+            writer = self._writer
             if self._used + len(frame) > self._limits.max_bytes:
                 raise OSError(errno.EDQUOT, "the spools have reached their bound")
-            writer = self._writer
             if writer is None or writer.size >= self._limits.segment_bytes:
                 writer = self._rotate()
             writer.append(frame)
@@ -201,7 +200,7 @@ class FileSpool:
         if monotonic_s() < self._retry_at or (self._open is not None and self.mark.cut.in_memory):
             return False
         while len(self._tail):
-            if not self._write(*self._tail.peek()):
+            if not self._write(pack_frame(*self._tail.peek())):
                 return False
             self._tail.drop(1)
         return True
@@ -260,8 +259,8 @@ class FileSpool:
         if region is None:
             self._write_cut(replace(cut, n=n, sizes=sizes))
         else:
-            length = region.chosen[n - 1].end
-            self._region = _Region(region.raw[:length], region.chosen[:n])
+            length = region.ends[n - 1]
+            self._region = _Region(region.raw[:length], region.payloads[:n], region.ends[:n])
             self._at = (cut.segment, cut.start + length)
             self._write_cut(replace(cut, end=self._at[1], n=n, crc=crc32(self._region.raw), sizes=sizes))
         self._open = replace(batch, payloads=batch.payloads[:n])
@@ -374,17 +373,17 @@ class FileSpool:
         index, start = self._at
         end = start + len(region.raw)
         self._at = (index, end)
-        for frame in region.too_old:
-            subject = subject_of(frame.payload)
+        for payload in region.too_old:
+            subject = subject_of(payload)
             self.losses.add(subject.job_id, subject.at)
         if region.damaged:
-            subject = subject_of((region.chosen or region.too_old)[0].payload)
+            subject = subject_of((region.payloads or region.too_old)[0])
             self.losses.add(subject.job_id, subject.at, region.damaged)
         self.settled += len(region.too_old)
-        if region.chosen:
+        if region.payloads:
             self._write_cut(
                 replace(
-                    self._next_cut(len(region.chosen)),
+                    self._next_cut(len(region.payloads)),
                     segment=index,
                     start=start,
                     end=end,

@@ -195,3 +195,36 @@ def test_a_server_that_refuses_every_new_producer_is_not_run_in_circles(
     server.fault = lambda n, body: None
     assert reporter.flush(20)
     assert server.messages() == ["one"]
+
+
+def test_many_lines_of_one_instant_are_lines_like_any_other(server: Any, make_reporter: Callable[..., Any]) -> None:
+    reporter = make_reporter(server.endpoint())
+    lines = [f"line {n}" for n in range(300)]
+    reporter.log_lines("j", lines[:100], None, at=0, logger="stdout")
+    reporter.log_lines("j", lines[100:], ["info", "error"] * 100, at=1, logger=None)
+    reporter.log_lines("j", ["\ud800", "x" * 100_000, 'quo"te\n\x00'], None, at=2, logger=None)
+    reporter.log_lines("j", [], None, at=3, logger=None)
+    reporter.log("j", "info", "last")
+    assert reporter.flush(20)
+    assert server.messages()[:300] == lines
+    levels = [report.get("level", "info") for report in server.of("log")]
+    assert levels == ["info"] * 100 + ["info", "error"] * 100 + ["info"] * 4
+    assert server.of("log")[0]["at"] == "1970-01-01T00:00:00.000Z"
+    one, two, three, last = server.messages()[300:]
+    assert (one, three, last) == ("\ufffd", 'quo"te\n\x00', "last")
+    assert len(two) <= 64 * 1024
+
+
+def test_many_lines_that_find_no_room_are_counted(
+    server: Any, make_reporter: Callable[..., Any], small: Limits
+) -> None:
+    server.fault = lambda n, body: "reset"
+    reporter = make_reporter(server.endpoint(), limits=small)
+    reporter.log("j", "info", "first")
+    for at in range(50):
+        reporter.log_lines("j", ["x" * 200] * 20, None, at=at, logger=None)
+    server.fault = lambda n, body: None
+    assert reporter.dropped > 0
+    reporter.report({"kind": "completed", "jobId": "j"})
+    assert reporter.flush(20)
+    assert reporter.dropped == 1001 - len(server.messages()) == sum(gap["dropped"] for gap in server.of("gap"))
