@@ -15,7 +15,7 @@ and agent (S), config (C), command line (L) and storage (D). `folder/file: words
     F9   faults/store_faults: short_lock, lock_of_ten_seconds; store/trouble: locked_by_another
     F10  faults/store_faults: page_that_goes_bad; store/trouble: damage_found
     F17  faults/slow_peers: stops_reading, takes_nothing; stream/slow_and_silent: falls_behind_alone
-    F18  faults/network: viewer_that_vanished, server_vanished_and_misses, server_vanished_within; sdk/answers: half_open
+    F18  faults/network: viewer_that_vanished, server_vanished_and_misses, vanished_within; sdk/answers: half_open
     F19  faults/network: two_seconds_and_ten_kilobytes, bytes_come_one_by_one
     F20  faults/network: reset_at_any_byte, half_a_request, cut_again_and_again; sdk/delivery: random_faults
     F23  faults/network: same_batch_sent_by_ten; e2e/chaos: kills_of_either_side

@@ -297,6 +297,7 @@ def test_producers_of_a_cloned_machine_with_one_id_are_told_apart(server: Any) -
     assert status == 403
 
 
+@pytest.mark.slow
 def test_watching_a_job_tells_every_change_once_through_restarts_of_either_kind(server: Any) -> None:
     job = new_id()
     server.report(started(job), {"kind": "progress", "jobId": job, "progressPercent": 1})
