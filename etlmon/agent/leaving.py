@@ -1,4 +1,4 @@
-"""The way out: what the child wrote is delivered whole, a grandchild is not waited for, the last report is sent."""
+"""The way out: what the child wrote is delivered whole, a grandchild is not waited for, nor cut off."""
 
 from __future__ import annotations
 
@@ -12,14 +12,9 @@ from collections.abc import Sequence
 
 from etlmon.agent.copying import CHUNK, Copy
 from etlmon.agent.signals import Signals
-from etlmon.agent.telling import Reports, Way
 
 GRANDCHILD_S = 1.0
-AWAY_S = 1.2
-"""How long after the child's end an answer is waited for; with the half second that closing may take, under 2 s."""
-ANSWERING_S = 10.0
 _STEP_S = 0.02
-_SLICE_S = 0.25
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT})
 
 
@@ -58,25 +53,3 @@ def hand_over(copies: Sequence[Copy]) -> None:
                 subprocess.Popen(
                     ("cat",), stdin=copy.channel.source, stdout=sink, stderr=subprocess.DEVNULL, start_new_session=True
                 )
-
-
-def say_goodbye(reports: Reports, way: Way, ended: float) -> None:
-    """Leave when all is acknowledged, or when the server does not answer.
-
-    ``ended`` is when the child ended (monotonic seconds). A server that answers is waited for up to ten seconds; what
-    it has not acknowledged by then a process of its own goes on sending.
-    """
-    done = _all_acknowledged(reports, ended)
-    reports.close(0.0)
-    if not done:
-        way.leave_flusher()
-
-
-def _all_acknowledged(reports: Reports, ended: float) -> bool:
-    while True:
-        patience = ANSWERING_S if reports.reached else AWAY_S
-        left = ended + patience - time.monotonic()
-        if left <= 0:
-            return False
-        if reports.flush(min(_SLICE_S, left)):
-            return True

@@ -7,19 +7,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import socket
+from typing import NoReturn
 
 import msgspec
 
+from etlmon.agent.asked import Ending, Options, Way
 from etlmon.agent.foreground import Foreground
-from etlmon.agent.leaving import say_goodbye
 from etlmon.agent.process import Launch, NotStarted, start, start_in_session
 from etlmon.agent.pty import ControllingTerminal, alone_in_group
 from etlmon.agent.signals import Signals, die_of
 from etlmon.agent.stdio import arrange, fill_closed
-from etlmon.agent.telling import Ending, Options, Way, instant, not_started_failure, started
 from etlmon.agent.wrapper import Wrapper
-from etlmon.core import reports as r
 from etlmon.core.ids import is_job_id
 from etlmon.host.clock import monotonic_s, new_id, now_ms
 
@@ -34,12 +32,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     signum: int | None = None
     whole_group: bool = False
 
-    def take(self) -> int:
-        """Die of the signal, or answer the exit code to leave with (128 + n where the signal cannot end us)."""
-        if self.signum is None:
-            return self.code
-        die_of(self.signum, whole_group=self.whole_group)
-        return 128 + self.signum
+    def take(self) -> NoReturn:
+        """Die of the signal, or leave with the exit code (128 + n where the signal cannot end us).
+
+        Without the interpreter's own end: it would wait for, or stumble over, threads that still wait for a pipe.
+        """
+        if self.signum is not None:
+            die_of(self.signum, whole_group=self.whole_group)
+        os._exit(self.code if self.signum is None else 128 + self.signum)
 
 
 def run(options: Options, way: Way) -> Outcome:
@@ -86,11 +86,12 @@ def _not_started(options: Options, way: Way, job_id: str, outer_job: str | None,
     with contextlib.suppress(OSError):
         os.write(2, os.fsencode(f"etlmon: {program}: {fault}\n"))
     with contextlib.suppress(Exception):
-        reports = way.open(lambda _: None)
-        reports.report(started(job_id, options, at=at, host=socket.gethostname(), parent_id=outer_job))
-        failure = not_started_failure(fault.exit_code, program, str(fault))
-        reports.report(r.Failed(job_id=job_id, at=instant(now_ms()), failure=failure))
-        say_goodbye(reports, way, monotonic_s())
+        from etlmon.agent.teller import Teller
+
+        teller = Teller.open(job_id, options, way, lambda _: None)
+        teller.started(at=at, parent_id=outer_job)
+        teller.not_started(fault.exit_code, str(fault))
+        teller.leave(monotonic_s())
     return Outcome(code=fault.exit_code)
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from etlmon.agent.telling import Reports, instant
+from etlmon.agent.asked import Reports
+from etlmon.agent.telling import instant
 from etlmon.core import reports as r
 
 FIRST_S = 0.5
@@ -31,8 +32,14 @@ class Sampler(threading.Thread):
 
     def run(self) -> None:
         """One sample now and then; a fault ends the sampling and nothing else."""
-        if self._done.wait(FIRST_S):
-            return
+        try:
+            if not self._done.wait(FIRST_S):
+                self._sample_on()
+        except Exception as fault:  # noqa: BLE001 - Law 5, and stderr is the command's
+            told = [f"etlmon: CPU and memory are not sampled any more: {fault!r}"]
+            self._reports.log_lines(self._job_id, told, ["warning"], at=self._now(), logger="etlmon")
+
+    def _sample_on(self) -> None:
         from etlmon.host.resources import ProcessSampler
 
         sampler = ProcessSampler(self._pid)

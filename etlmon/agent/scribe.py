@@ -7,11 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from etlmon.agent.asked import Reports
 from etlmon.agent.copying import Dropped, Piece, Tap
 from etlmon.agent.levels import Levels
 from etlmon.agent.output import Lines
 from etlmon.agent.progress import ProgressReader, Reading
-from etlmon.agent.telling import TAIL_LINES, Reports, instant
+from etlmon.agent.telling import TAIL_LINES, instant
 from etlmon.core import reports as r
 
 BATCH_S = 0.05
@@ -49,6 +50,13 @@ class Scribe(threading.Thread):
 
     def run(self) -> None:
         """Until ``finish``, and then until the tap is empty or time is up."""
+        try:
+            self._read_on()
+        except Exception as fault:  # noqa: BLE001 - Law 5, and stderr is the command's
+            told = [f"etlmon: lines are not kept any more: {fault!r}"]
+            self._reports.log_lines(self._job_id, told, ["error"], at=self._now(), logger="etlmon")
+
+    def _read_on(self) -> None:
         while not self._give_up.is_set():
             finishing = self._finish.is_set()
             pieces, dropped = self._tap.take(0 if finishing else QUIET_S)

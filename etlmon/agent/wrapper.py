@@ -6,32 +6,22 @@ import contextlib
 import os
 import select
 import signal
-import socket
 from collections import deque
+from typing import TYPE_CHECKING
 
+from etlmon.agent.asked import Ending, Options, Way
 from etlmon.agent.copying import Copy, Tap
 from etlmon.agent.foreground import Foreground
-from etlmon.agent.leaving import drain, hand_over, say_goodbye
+from etlmon.agent.leaving import drain, hand_over
 from etlmon.agent.process import Child
-from etlmon.agent.sampling import Sampler
-from etlmon.agent.scribe import Scribe
 from etlmon.agent.signals import TO_CHILD, TO_GROUP, Signals
 from etlmon.agent.stdio import Arrangement
-from etlmon.agent.telling import (
-    Ending,
-    Mute,
-    Options,
-    Reports,
-    Way,
-    failure_of,
-    instant,
-    started,
-    summary,
-    timeout_failure,
-)
 from etlmon.agent.tree import Tree
-from etlmon.core import reports as r
 from etlmon.host.clock import monotonic_s, now_ms
+
+if TYPE_CHECKING:
+    from etlmon.agent.teller import Teller
+    from etlmon.core.reports import CommandItem
 
 HEARTBEAT_S = 15.0
 LOOK_S = 0.5
@@ -62,7 +52,7 @@ class Wrapper:
         self._way = way
         self.job_id = job_id
         self.ending: Ending | None = None
-        self.reports: Reports = Mute()
+        self._teller: Teller | None = None
         self._parent_id = parent_id
         self._child = child
         self._signals = signals
@@ -71,10 +61,8 @@ class Wrapper:
         self._tap = Tap(now_ms)
         self._copies = [Copy(place, way, self._tap, signals.wake) for place, way in enumerate(arrangement.channels)]
         self._loggers = [channel.logger for channel in arrangement.channels]
-        self._scribe: Scribe | None = None
-        self._sampler: Sampler | None = None
-        self._commands: deque[r.CommandItem] = deque(maxlen=MAX_COMMANDS)
-        self._cancel: r.CommandItem | None = None
+        self._commands: deque[CommandItem] = deque(maxlen=MAX_COMMANDS)
+        self._cancel: CommandItem | None = None
         self._paused_at: float | None = None
         self._stopped = False
         self._timed_out = False
@@ -109,23 +97,16 @@ class Wrapper:
         return self.ending or Ending(code=125)
 
     def _tell(self) -> None:
+        """Open the way to the server; where there is none, the command runs unreported."""
         try:
-            self.reports = self._way.open(self._take_command)
-        except Exception as fault:  # noqa: BLE001
+            from etlmon.agent.teller import Teller  # only now: the command runs while this is read
+
+            teller = Teller.open(self.job_id, self.options, self._way, self._take_command)
+            teller.started(at=self._started_at, parent_id=self._parent_id)
+            teller.watch(self._child.pid, self._tap, self._loggers)
+            self._teller = teller
+        except Exception as fault:  # noqa: BLE001 - Law 5
             _explain(fault)
-        self.reports.report(
-            started(
-                self.job_id,
-                self.options,
-                at=self._started_at,
-                host=socket.gethostname(),
-                parent_id=self._parent_id,
-            )
-        )
-        self._scribe = Scribe(self.job_id, self._loggers, self._tap, self.reports, now_ms)
-        self._scribe.start()
-        self._sampler = Sampler(self.job_id, self._child.pid, self.reports, now_ms)
-        self._sampler.start()
 
     def _watch(self) -> None:
         """Until the command has ended, and with it, if it was told to end, all that it started."""
@@ -142,8 +123,8 @@ class Wrapper:
             self._heed(self._signals.take())
             for status in self._child.changes():
                 self._follow(status)
-            while self._commands:
-                self._obey(self._commands.popleft())
+            while self._commands and self._teller is not None and self.ending is None:
+                self._obey(self._commands.popleft(), self._teller)
             self._keep_time()
 
     def _wait_only(self) -> None:
@@ -185,7 +166,8 @@ class Wrapper:
             self._foreground.look()
         if now >= self._beat_at:
             self._beat_at = now + HEARTBEAT_S
-            self.reports.report(r.Heartbeat(job_id=self.job_id, at=instant(now_ms())))
+            if self._teller is not None:
+                self._teller.beat()
         if self.ending is None and self._kill_at is None and self._deadline is not None and now >= self._deadline:
             self._timed_out = True
             self._end_tree(now)
@@ -251,15 +233,16 @@ class Wrapper:
         self._stopped = True
         if not (passed or self._foreground.is_controlled):
             return
-        self.reports.report(r.Paused(job_id=self.job_id, at=instant(now_ms())))
-        self.reports.flush(0.2)
+        if self._teller is not None:
+            self._teller.paused()
         before = monotonic_s()
         go_on, came = self._foreground.suspend(signum)
         self._held_s += monotonic_s() - before
         self._heed(came)  # first: a hangup that ended our stop is to end the child's as well
         if go_on:
             self._go_on()
-            self.reports.report(r.Resumed(job_id=self.job_id, at=instant(now_ms())))
+            if self._teller is not None:
+                self._teller.resumed()
 
     def _go_on(self) -> None:
         self._stopped = False
@@ -268,40 +251,31 @@ class Wrapper:
 
     # -- commands -----------------------------------------------------------------------------------------------
 
-    def _take_command(self, command: r.CommandItem) -> None:
+    def _take_command(self, command: CommandItem) -> None:
         """From the reporter's thread: kept for the loop; with more than a hundred waiting the oldest is asked again."""
         if command.job_id == self.job_id:
             self._commands.append(command)
             self._signals.wake()
 
-    def _obey(self, command: r.CommandItem) -> None:
-        if self.ending is not None:
-            return  # the final report settles it
+    def _obey(self, command: CommandItem, teller: Teller) -> None:
         try:
             match command.action:
                 case "pause":
                     self._pause()
-                    self._answer(r.Paused, command)
+                    teller.paused(command)
                 case "resume":
                     self._resume()
-                    self._answer(r.Resumed, command)
+                    teller.resumed(command)
                 case "cancel":
                     self._cancel = command
                     if self._kill_at is None:
                         self._paused_at = None
                         self._end_tree(monotonic_s())
                 case other:
-                    self._refuse(command, f"A wrapped command cannot {other}: it can be paused, resumed and cancelled.")
+                    teller.refused(command, f"A command cannot {other}: it can be paused, resumed and cancelled.")
         except PermissionError:
             self._cancel, self._kill_at, self._paused_at = None, None, None
-            self._refuse(command, "The command runs as another user now: it cannot be signalled from here.")
-
-    def _answer(self, kind: type[r.Paused | r.Resumed], command: r.CommandItem) -> None:
-        self.reports.report(kind(job_id=self.job_id, at=instant(now_ms()), command_id=command.id))
-
-    def _refuse(self, command: r.CommandItem, why: str) -> None:
-        at = instant(now_ms())
-        self.reports.report(r.ControlRefused(job_id=self.job_id, at=at, command_id=command.id, reason=why))
+            teller.refused(command, "The command runs as another user now: it cannot be signalled from here.")
 
     def _pause(self) -> None:
         if self._paused_at is None and self._kill_at is None:
@@ -318,37 +292,19 @@ class Wrapper:
 
     def _conclude(self) -> None:
         """The last lines, the final status, and the wait for its acknowledgement."""
+        if self._teller is None:
+            return
         try:
-            if self._sampler is not None:
-                self._sampler.finish()
-            if self._scribe is not None:
-                self._scribe.finish(1.0)
-            self.reports.report(self._final())
-            say_goodbye(self.reports, self._way, self._ended)
+            self._teller.conclude(
+                self.ending or Ending(code=125),
+                duration_ms=round((self._ended - self._started - self._held_s) * 1000),
+                output_bytes=sum(copy.copied for copy in self._copies),
+                cancel=self._cancel,
+                timed_out=self._timed_out,
+            )
+            self._teller.leave(self._ended)
         except Exception as fault:  # noqa: BLE001 - the exit status is still owed
             _explain(fault)
-
-    def _final(self) -> r.Report:
-        ending = self.ending or Ending(code=125)
-        tail = self._scribe.tail if self._scribe is not None else ()
-        at = instant(now_ms())
-        told = summary(
-            duration_ms=round((self._ended - self._started - self._held_s) * 1000),
-            exit_code=ending.code,
-            lines=self._scribe.lines if self._scribe is not None else 0,
-            output_bytes=sum(copy.copied for copy in self._copies),
-            peak_memory=self._sampler.peak_memory if self._sampler is not None else None,
-        )
-        if self._cancel is not None:
-            return r.Cancelled(
-                job_id=self.job_id, at=at, command_id=self._cancel.id, reason=self._cancel.reason, summary=told
-            )
-        if self._timed_out:
-            failure = timeout_failure(ending, self.options.timeout_ms or 0, tail)
-            return r.Failed(job_id=self.job_id, at=at, failure=failure, summary=told)
-        if ending.code == 0:
-            return r.Completed(job_id=self.job_id, at=at, summary=told)
-        return r.Failed(job_id=self.job_id, at=at, failure=failure_of(ending, tail), summary=told)
 
     @property
     def timed_out(self) -> bool:

@@ -10,7 +10,7 @@ import click
 from etlmon.commands.context import Context, pass_context
 
 if TYPE_CHECKING:
-    from etlmon.agent.telling import Reports
+    from etlmon.agent.asked import Reports
     from etlmon.core.reports import CommandItem
 
 WRAPPER_FAULT = 125
@@ -77,8 +77,8 @@ def run(
     Its lines become the job's log, its progress is read from what it prints. Exit code: the command's own; 124 timed
     out, 125 etlmon failed, 126 not executable, 127 not found.
     """
+    from etlmon.agent.asked import Options
     from etlmon.agent.run import run as run_command
-    from etlmon.agent.telling import Options
 
     options = Options(
         argv=command,
@@ -93,7 +93,7 @@ def run(
         capture=not no_capture,
     )
     try:
-        return run_command(options, _WayOut(context)).take()
+        run_command(options, _WayOut(context)).take()
     except OSError as fault:
         click.echo(f"etlmon: the command could not be started: {fault}", err=True)
         return WRAPPER_FAULT

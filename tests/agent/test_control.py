@@ -118,12 +118,12 @@ def test_what_cannot_be_done_is_refused_with_why(wrapped, listener):
 
 def test_paused_time_does_not_count_toward_the_timeout(wrapped, listener, wait):
     words = (sys.executable, "-c", "import sys; print('up', flush=True); sys.stdin.read()")
-    process = wrapped.start(*words, options=("--timeout", "700ms"), stdin=-1)
+    process = wrapped.start(*words, options=("--timeout", "2s"), stdin=-1)
     assert process.stdout is not None
     process.stdout.readline()
     listener.ask("pause")
     listener.wait("paused")
-    end = time.monotonic() + 1.0
+    end = time.monotonic() + 2.5
     wait(lambda: process.poll() is not None or time.monotonic() > end)
     assert process.poll() is None
     listener.ask("resume")
