@@ -159,7 +159,10 @@ def test_many_jobs_are_cancelled_at_once_and_the_rest_is_told(api: Any) -> None:
     assert (dry["eligible"], dry["done"], [s["id"] for s in dry["skipped"]]) == (2, 0, ["nobody", "j3"])
     assert api.api("GET", "/api/jobs/j1")["status"] == "running"
     ana = api.api("POST", "/api/tokens", {"name": "ana", "role": "viewer", "owner": "ana"})["token"]
-    done = api.api("POST", "/api/jobs/bulk", {"action": "cancel", "q": "status:running"}, token=ana)
+    running = {"action": "cancel", "q": "status:running"}
+    dry = api.api("POST", "/api/jobs/bulk", {**running, "dryRun": True}, token=ana)
+    assert (dry["ids"], [s["id"] for s in dry["skipped"]]) == (["j1", "j2"], ["j0"])
+    done = api.api("POST", "/api/jobs/bulk", running, token=ana)
     assert (done["ids"], done["done"], [s["id"] for s in done["skipped"]]) == (["j1", "j2"], 2, ["j0"])
     assert api.api("GET", "/api/jobs/j1")["status"] == "cancelled"
     for wrong in ({"action": "retry", "q": "a"}, {"action": "cancel"}, {"action": "cancel", "q": "a", "ids": []}):

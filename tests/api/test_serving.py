@@ -67,7 +67,7 @@ def test_the_token_outlives_a_crash_and_a_lost_one_is_replaced(server: Any) -> N
     server.start()
     assert server.token != before
     assert server.raw("GET", "/api/jobs", token=before)[0] == 401
-    assert server.raw("GET", "/api/jobs")[0] == 200
+    assert [token["revokedAt"] is None for token in server.api("GET", "/api/tokens")["items"]] == [False, True]
 
 
 def test_a_port_that_is_taken_is_told_in_one_sentence(data_dir: Path) -> None:

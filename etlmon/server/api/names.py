@@ -8,7 +8,6 @@ import msgspec
 
 from etlmon.core.errors import NotFound
 from etlmon.core.filters import Glob, Term, fold
-from etlmon.core.ids import is_job_id
 from etlmon.core.instants import format_instant, format_optional
 from etlmon.core.job import METRIC_KEYS, Job, JobView, Record, Status, shown_metrics, view
 from etlmon.server.api.analytics import (
@@ -127,14 +126,6 @@ async def get_name(call: Call) -> NameView:
     )
 
 
-async def _named_job(call: Call, parameter: str) -> Job:
-    job_id = getattr(call.query, parameter)
-    job = await call.context.store.job(job_id) if is_job_id(job_id) else None
-    if job is None or not call.identity.sees(job):
-        raise NotFound(f"{parameter}: there is no job {job_id[:128]!r} here.")
-    return job
-
-
 def _pair(key: str, a: Any, b: Any) -> Pair:
     both = isinstance(a, int | float) and isinstance(b, int | float)
     return Pair(key=key, a=a, b=b, delta=b - a if both else None, ratio=round(b / a, 4) if both and a else None)
@@ -142,7 +133,7 @@ def _pair(key: str, a: Any, b: Any) -> Pair:
 
 async def get_comparison(call: Call) -> Comparison:
     """Two jobs, step by step: what took longer, what counted less."""
-    a, b = await _named_job(call, "a"), await _named_job(call, "b")
+    a, b = await call.job(call.query.a), await call.job(call.query.b)
     now = call.received_at
     steps_a = {step.name: step.duration_ms for step in step_views(a, now)}
     steps_b = {step.name: step.duration_ms for step in step_views(b, now)}

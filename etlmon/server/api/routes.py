@@ -84,9 +84,9 @@ class Call:
     body: Any
     received_at: int
 
-    async def job(self) -> Job:
-        """The job that the path names; NotFound when there is none that this token may see (one answer for both)."""
-        job_id = self.path["id"]
+    async def job(self, job_id: str | None = None) -> Job:
+        """The job ``job_id``, or that of the path; NotFound when there is none that this token may see (one answer)."""
+        job_id = self.path["id"] if job_id is None else job_id
         job = await self.context.store.job(job_id) if is_job_id(job_id) else None
         if job is None or not self.identity.sees(job):
             raise NotFound(f"There is no job {job_id[:128]!r} here: GET /api/jobs lists what there is.")
