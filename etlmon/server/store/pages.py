@@ -6,21 +6,20 @@ the filter and the order, a rare value is gathered and sorted, and otherwise the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from etlmon.core.errors import Invalid
 from etlmon.core.filter_keys import Age, Glob
-from etlmon.core.filter_tree import All, And, Node, Term, canonical
+from etlmon.core.filter_tree import All, And, Node, Term, both, canonical
 from etlmon.core.job import Status
 from etlmon.core.text import hint
 from etlmon.server.store.cursors import read_cursor
 from etlmon.server.store.filter_sql import DURATION, Where, joined, where
 
 T = TypeVar("T")
-RARE = 7_000
+RARE = 5_000
 """Up to so many rows are gathered and sorted faster than any index in the wrong order is walked (both under 10 ms)."""
 END = 2**62
 """Later than every instant."""
@@ -90,13 +89,17 @@ ENDED = {name: f"job_ended_{name}" for name in ("fingerprint", "name", "owner", 
 
 
 class Lane(msgspec.Struct, frozen=True):
-    """A run of rows in the order asked for. ``values`` are the order's expressions, ``key`` the last tie-break."""
+    """A run of rows in the order asked for. ``values`` are the order's expressions, ``key`` the last tie-break.
+
+    ``rest`` is what is still asked of its rows; None: all that the query asks.
+    """
 
     source: str
     condition: Where
     values: tuple[str, ...]
     key: str = "job.key"
     sorted: bool = True
+    rest: Where | None = None
 
 
 class Driver(msgspec.Struct, frozen=True):
@@ -105,13 +108,14 @@ class Driver(msgspec.Struct, frozen=True):
     column: str
     values: tuple[Any, ...]
     tag: str | None = None
+    term: Term | None = None
 
     def all_of_it(self) -> tuple[str, Where]:
         """Where to find all its rows, in any order."""
         marks = ", ".join("?" * len(self.values))
         if self.column == "tag":
-            sql = f"job.key IN (SELECT t.key FROM job_tag t WHERE t.tag = ? AND t.value IN ({marks}))"  # noqa: S608
-            return "job", Where(sql, (self.tag, *self.values))
+            condition = Where(f"t.tag = ? AND t.value IN ({marks})", (self.tag, *self.values))
+            return "job_tag t CROSS JOIN job ON job.key = t.key", condition
         if self.column in RANGES:
             return f"job INDEXED BY {RANGES[self.column]}", Where(f"job.{self.column} BETWEEN ? AND ?", self.values)
         index = OF.get(self.column) or ENDED.get(self.column) or "job_by_end_of_id"
@@ -140,11 +144,12 @@ class Plan:
         self.now = now if self.place is None else self.place.now
         self.since = query.since if self.place is None else self.place.since
         self.until = query.until if self.place is None else self.place.until
-        self.where = self._where(query)
+        self._query = query
+        self.where = self._where(query.filter)
         self.drivers = self._drivers(query)
 
-    def _where(self, query: JobQuery) -> Where:
-        parts = [where(query.filter, self.now)]
+    def _where(self, node: Node) -> Where:
+        query, parts = self._query, [where(node, self.now)]
         if self.since is not None:
             parts.append(Where("job.updated_at >= ?", (self.since,)))
         if self.until is not None:
@@ -157,12 +162,17 @@ class Plan:
         return joined(" AND ", parts)
 
     def _drivers(self, query: JobQuery) -> list[Driver]:
-        drivers = [driver for term in _conjuncts(query.filter) if (driver := _driver(term, self.now)) is not None]
+        terms = [node for node in _conjuncts(query.filter) if isinstance(node, Term)]
+        drivers = [driver for term in terms if (driver := _driver(term, self.now)) is not None]
         if query.reporter is not None:
             drivers.append(Driver("reporter", (query.reporter,)))
         if self.since is not None or self.until is not None:
             drivers.append(Driver("updated_at", (self.since or 0, END if self.until is None else self.until)))
         return drivers
+
+    def _rest(self, driver: Driver) -> Where:
+        """What is left to ask of rows that the driver gave."""
+        return self._where(both(*(node for node in _conjuncts(self._query.filter) if node is not driver.term)))
 
     def ranks(self) -> range:
         """0 for jobs that have the order's value, 1 for those without; those before the place are done."""
@@ -222,20 +232,29 @@ class Plan:
             return [self._lane_of(driver, value) for value in driver.values]
         if not rare:
             return self.walk(rank)
+        return [self._gathered(driver, rank)]
+
+    def _gathered(self, driver: Driver, rank: int) -> Lane:
+        """All the rows of a rare driver, to be sorted."""
         source, condition = driver.all_of_it()
-        return [
-            Lane(source, joined(" AND ", [condition, lane.condition]), lane.values, sorted=False)
-            for lane in self.walk(rank)
-        ]
+        first, *others = (f"job.{column}" for column in self.order.columns)
+        if self.name == "duration":
+            first = f"({DURATION.format(now=int(self.now)).strip()})"
+        if self.order.nullable:
+            condition = joined(" AND ", [condition, Where(f"{first} IS {'NULL' if rank else 'NOT NULL'}")])
+        values = tuple(others) if rank else (first, *others)
+        return Lane(source, condition, values, sorted=False, rest=self._rest(driver))
 
     def _lane_of(self, driver: Driver, value: Any) -> Lane:
         if driver.column == "tag":
             source = "job_tag t CROSS JOIN job ON job.key = t.key"
-            return Lane(source, Where("t.tag = ? AND t.value = ?", (driver.tag, value)), ("t.created_at",), "t.key")
+            condition = Where("t.tag = ? AND t.value = ?", (driver.tag, value))
+            return Lane(source, condition, ("t.created_at",), "t.key", rest=self._rest(driver))
         index = OF[driver.column] if self.name == "createdAt" else ENDED[driver.column]
         ended = " AND job.finished_at IS NOT NULL" if self.name == "finishedAt" else ""
         condition = Where(f"job.{driver.column} = ?{ended}", (value,))
-        return Lane(f"job INDEXED BY {index}", condition, (f"job.{self.order.columns[0]}",))
+        values = (f"job.{self.order.columns[0]}",)
+        return Lane(f"job INDEXED BY {index}", condition, values, rest=self._rest(driver))
 
     def statement(self, rank: int, lanes: list[Lane], limit: int, start: Place | None, end: Place | None) -> Where:
         """Rows of (order values…, key, body), after ``start`` and not beyond ``end``."""
@@ -252,7 +271,7 @@ class Plan:
         return Where(sql, tuple(value for part in parts for value in part.parameters))
 
     def _lane_sql(self, rank: int, lane: Lane, limit: int, start: Place | None, end: Place | None) -> Where:
-        bounds = [lane.condition, self.where]
+        bounds = [lane.condition, self.where if lane.rest is None else lane.rest]
         if start is not None and start.rank == rank:
             bounds.append(self._beyond(lane, start, "<" if self.descending else ">"))
         if end is not None:
@@ -297,10 +316,8 @@ class Plan:
         return Place(self.now, self.since, self.until, rank, values, key)
 
 
-def _conjuncts(node: Node) -> Iterator[Term]:
-    for each in node.nodes if isinstance(node, And) else (node,):
-        if isinstance(each, Term):
-            yield each
+def _conjuncts(node: Node) -> tuple[Node, ...]:
+    return node.nodes if isinstance(node, And) else (node,)
 
 
 def _driver(term: Term, now: int) -> Driver | None:
@@ -313,13 +330,14 @@ def _driver(term: Term, now: int) -> Driver | None:
     if any(value is None for value in values):
         return None
     if term.tag is not None:
-        return Driver("tag", values, term.tag)
+        return Driver("tag", values, term.tag, term)
     if term.key == "id":
-        return Driver("id_reversed", tuple(str(value)[::-1] for value in values))
-    return Driver(term.key, values)
+        return Driver("id_reversed", tuple(str(value)[::-1] for value in values), term=term)
+    return Driver(term.key, values, term=term)
 
 
 def _range(term: Term, now: int) -> Driver:
+    """Both ends are taken in, so the term itself is still to be asked."""
     limit, op = term.values[0], term.op
     if isinstance(limit, Age):
         limit, op = now - limit.ms, {">": "<", "<": ">", ">=": "<=", "<=": ">="}[op]

@@ -85,17 +85,8 @@ class Readers:
 
     async def fetch(self, sql: str, parameters: Iterable[Any] = (), *, deadline_s: float = DEADLINE_S) -> Rows:
         """Every row of one query. DeadlineExceeded when it is not done in time; StoreUnavailable when reading fails."""
-        if self._closed:
-            raise StoreUnavailable("The server is stopping.", retry_after_s=5.0)
         until = monotonic_s() + deadline_s
-        try:
-            async with asyncio.timeout(deadline_s):
-                reader = await self._free.get()
-        except TimeoutError:
-            raise DeadlineExceeded("The store is busy with other queries: try again in a moment.") from None
-        if self._closed:
-            self._free.put_nowait(reader)
-            raise StoreUnavailable("The server is stopping.", retry_after_s=5.0)
+        reader = await self._take(deadline_s)
         reader.until = until
         task = asyncio.create_task(reader.fetch(sql, parameters), name="store-read")
         self._running.add(task)
@@ -103,7 +94,8 @@ class Readers:
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            reader.until = 0.0  # nobody waits for it: SQLite gives up at its next look
+            if not task.done():
+                reader.until = 0.0  # nobody waits for it: SQLite gives up at its next look
             raise
         except sqlite3.OperationalError as fault:
             if fault.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
@@ -113,6 +105,21 @@ class Readers:
             if getattr(fault, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
                 self._on_damage(str(fault))
             raise StoreUnavailable(f"The store cannot be read ({fault}).", retry_after_s=30.0) from fault
+
+    async def _take(self, deadline_s: float) -> _Reader:
+        """A free connection."""
+        try:
+            reader = self._free.get_nowait()
+        except asyncio.QueueEmpty:
+            try:
+                async with asyncio.timeout(deadline_s):
+                    reader = await self._free.get()
+            except TimeoutError:
+                raise DeadlineExceeded("The store is busy with other queries: try again in a moment.") from None
+        if self._closed:
+            self._free.put_nowait(reader)
+            raise StoreUnavailable("The server is stopping.", retry_after_s=5.0)
+        return reader
 
     def _release(self, reader: _Reader, done: asyncio.Task[Rows]) -> None:
         self._running.discard(done)

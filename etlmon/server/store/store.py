@@ -21,7 +21,8 @@ from etlmon.server.store.commands import Command
 from etlmon.server.store.cursors import read_cursor, write_cursor
 from etlmon.server.store.logs.settings import LogSettings
 from etlmon.server.store.logs.store import LogStore
-from etlmon.server.store.opening import CHECKED_BYTES, Opened, check_pages, open_main
+from etlmon.server.store.look import Look
+from etlmon.server.store.opening import CHECKED_BYTES, Opened, open_main
 from etlmon.server.store.pages import JobQuery, Page
 from etlmon.server.store.producers import ProducerMark
 from etlmon.server.store.readers import Readers
@@ -82,6 +83,7 @@ class Store:
         self._waiting_bytes = 0
         self._closing = False
         self._check: asyncio.Task[None] | None = None
+        self._look = Look(opened.path)
         self._readers = Readers(opened.path, settings.readers, self._found_damaged)
         self.analytics = Analytics(self._readers)
         transaction = Transaction(opened.connection, self.logs, head=opened.head, oldest=opened.oldest, now=now)
@@ -117,7 +119,7 @@ class Store:
             raise
         store._writer.start()
         if opened.unchecked:
-            store._check = asyncio.create_task(store._check_in_background(), name="store-check")
+            store._check = asyncio.create_task(store.check(), name="store-check")
         return store
 
     def _names(self, first_seq: int) -> bool:
@@ -194,8 +196,8 @@ class Store:
             await asyncio.shield(asyncio.create_task(self._close(), name="store-close"))
 
     async def _close(self) -> None:
+        self._look.stop()
         if self._check is not None:
-            self._check.cancel()
             await asyncio.wait([self._check])
         await self._readers.close()
         await asyncio.to_thread(self._writer.stop)
@@ -206,15 +208,12 @@ class Store:
 
     async def check(self) -> None:
         """Look at every page of main.db; damage stops all commits until a restart with a backup."""
-        why = await asyncio.to_thread(_damage, self.path)
+        why = await asyncio.to_thread(self._look.damage)
         if why is not None:
             self._found_damaged(why)
 
     def _found_damaged(self, why: str) -> None:
         self._writer.damage(f"{self.path} is damaged ({why}): stop the server, put a backup in its place and start it.")
-
-    async def _check_in_background(self) -> None:
-        await self.check()
 
     # Jobs.
 
@@ -324,16 +323,3 @@ class Store:
 def _beyond(prefix: str) -> str:
     """A text above all that begin with ``prefix``. Ids are ASCII."""
     return prefix + "\x7f"
-
-
-def _damage(path: Path) -> str | None:
-    """What a look at every page finds wrong; None when nothing is. An error counts as damage."""
-    try:
-        connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
-        try:
-            check_pages(connection)
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as fault:
-        return str(fault)
-    return None

@@ -104,6 +104,7 @@ class Writer:
         self.trouble: Trouble | None = None
         self.n_groups = 0
         self.alive = True
+        self._current: list[Work] = []
         self._thread = threading.Thread(target=self._run, name="etlmon-writer", daemon=True)
 
     def start(self) -> None:
@@ -131,7 +132,9 @@ class Writer:
         try:
             while (works := self._gather()) is not None:
                 if works:
+                    self._current = works
                     self._take(works)
+                    self._current = []
                 if self._queue.empty():
                     self._rest()
                 elif self.wal.file_bytes() > PRESSING_BYTES:
@@ -139,7 +142,7 @@ class Writer:
         except Exception:
             self._enter(Trouble(Cause.FAILING, "The writer stopped by a fault of its own: restart the server."))
             log.exception("The writer stopped.", extra={"action": "writer"})
-            raise
+            self._fail(self._current, _stopping)
         finally:
             self.alive = False
             self._close()
@@ -177,11 +180,12 @@ class Writer:
         reserve = trouble.has_reserve
         refused = [work for work in works if not (reserve and work.reserve)]
         if refused:
-            self._fail(refused, trouble.refusal())
+            self._fail(refused, trouble.refusal)
         return [work for work in works if reserve and work.reserve]
 
-    def _fail(self, works: list[Work], fault: Exception) -> None:
-        outcomes = [Outcome(work, fault=fault) for work in works]
+    def _fail(self, works: list[Work], fault: Callable[[], Exception]) -> None:
+        """Tell each, with an error of its own: one that many tasks raise would gather all their tracebacks."""
+        outcomes = [Outcome(work, fault=fault()) for work in works]
         self._deliver(Group(outcomes, [], self._tx.committed_head, self._tx.committed_oldest, changed=False))
 
     def _commit(self, works: list[Work]) -> list[Work]:
@@ -246,14 +250,14 @@ class Writer:
             self._ballast.release()
         if again:
             return works
-        self._fail(works, trouble.refusal())
+        self._fail(works, trouble.refusal)
         return []
 
     def _alone(self, works: list[Work], fault: Exception) -> list[Work]:
         """Something of one operation could not be written: each is tried by itself, so that only that one fails."""
         if len(works) == 1:
             log.error("An operation could not be committed.", extra={"action": "commit", "why": repr(fault)})
-            self._fail(works, fault)
+            self._fail(works, lambda: fault)
         else:
             for work in works:
                 self._take([work])
@@ -366,14 +370,17 @@ class Writer:
 
     def _close(self) -> None:
         """The last act; whoever still queued is told."""
-        stopped = StoreUnavailable("The server is stopping.", retry_after_s=5.0)
         with contextlib.suppress(queue.Empty):
             while True:
                 work = self._queue.get_nowait()
                 if work is not None:
-                    self._fail([work], stopped)
+                    self._fail([work], _stopping)
         if self.trouble is None:
             self._fold("TRUNCATE")
             self._remember(clean=True)
         self.wal.close()
         self._db.close()
+
+
+def _stopping() -> StoreUnavailable:
+    return StoreUnavailable("The server is stopping.", retry_after_s=5.0)
