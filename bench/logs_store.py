@@ -90,8 +90,8 @@ class Filled:
 
     def __init__(self, directory: Path) -> None:
         self.now = START
-        self.store = LogStore(directory, LogSettings(max_bytes=10**12), lambda: self.now)
-        self.store.open(0)
+        self.directory = directory
+        self.store = self._open(0)
         self.waits: list[float] = []
         self.text = 0
         self.sample: LogLine | None = None
@@ -104,6 +104,11 @@ class Filled:
         self._seal()
         self.us = (time.process_time() - began - making) / N_LINES * 1e6
         self.written = (_written_bytes() - written) / N_LINES
+
+    def _open(self, head: int) -> LogStore:
+        store = LogStore(self.directory, LogSettings(max_bytes=10**12), lambda: self.now)
+        store.open(head)
+        return store
 
     def _batches(self) -> Iterator[Timed]:
         batches = line_batches(N_LINES)
@@ -124,6 +129,8 @@ class Filled:
         asyncio.run(self.store.runs(N_LINES, N_LINES, 1))
         while self.store.stats().uncompacted:
             time.sleep(0.01)
+        self.store.close()
+        self.store = self._open(N_LINES)
 
 
 class Timed:

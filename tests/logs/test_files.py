@@ -245,6 +245,18 @@ async def test_appends_go_on_in_a_new_file_when_the_current_one_breaks(
     assert 2 in await seqs(store)
 
 
+async def test_a_new_day_after_an_append_taken_back_begins_with_its_numbers(
+    open_store: Open, make_line: Make, clock: Any
+) -> None:
+    store = open_store()
+    store.append([make_line(1), make_line(2)])
+    store.discard(store.append([make_line(6)]))
+    clock.at += DAY
+    store.append([make_line(4), make_line(5)])
+    assert [line.seq for line in (await store.read(LogQuery(before_seq=5), 5)).lines] == [1, 2, 4]
+    assert store._writer.files[1].prior_seq == 2
+
+
 async def test_a_full_disk_refuses_the_append_and_the_same_lines_go_in_later(open_store: Open, make_line: Make) -> None:
     store = open_store()
     store.append([make_line(1)])

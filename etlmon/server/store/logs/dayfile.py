@@ -117,6 +117,7 @@ class DayFile:
         self.last_seq = 0
         self.upto_seq: int | None = None
         self.void: set[int] = set()
+        self._newest = self._before_newest = 0
         self.n_lines = 0
         self.n_uncompacted = 0
         self.n_blocks = 0
@@ -196,6 +197,7 @@ class DayFile:
             self._count(-blocks_gone, -n, -raw)
         self._count(len(blocks), sum(b.span.n for b in blocks), sum(b.span.raw for b in blocks))
         self.written_bytes += sum(len(b.data) + _FRAMES for b in blocks)
+        self._newest, self._before_newest = first, self.last_seq
         self.last_seq = blocks[-1].span.last_seq
 
     def void_above(self, head: int, named: Callable[[int], bool] | None) -> int:
@@ -219,7 +221,8 @@ class DayFile:
     def drop(self, append_seq: int) -> None:
         """Removes the append that begins with ``append_seq``; when that fails it stays void, and unseen."""
         self.void.add(append_seq)
-        self.last_seq = min(self.last_seq, append_seq - 1)
+        if append_seq == self._newest:
+            self.last_seq = self._before_newest
         with self.transaction(synced=True) as connection:
             blocks, n, raw = self._drop(connection, append_seq)
         self.void.discard(append_seq)

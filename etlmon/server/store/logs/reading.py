@@ -84,13 +84,15 @@ class FileScan:
         """The first ``most`` matches of the step's bodies, in the query's direction."""
         backwards = self._backwards
         found: list[Hit] = []
+        enough = most
         for source in sorted(step.sources, key=lambda s: -s.last_seq if backwards else s.first_seq):
             if source.last_seq <= low or source.first_seq >= high:
                 continue
             found += self._hits(source, low, high, most)
-            if len(found) >= most:
+            if len(found) >= enough:
                 found.sort(key=_seq, reverse=backwards)
                 del found[most:]
+                enough = most + most // 4 + 1  # the worst of these bounds what is looked at next; not at each source
                 low, high = (found[-1][0], high) if backwards else (low, found[-1][0])
         found.sort(key=_seq, reverse=backwards)
         return found[:most]
