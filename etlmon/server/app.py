@@ -137,7 +137,8 @@ class Guard:
         name = host_name(hosts[0])
         if name not in self._hosts and not (self._any_address and is_address(name)):
             raise NotHere(f"This server does not answer for the host {name[:100]!r}: add it to server.allowed_hosts.")
-        refuse_credentials(request.query)
+        if "?" in request.raw_path:
+            refuse_credentials(request.query)
 
     def _check_origin(self, request: web.Request) -> None:
         origin = request.headers.get("Origin")
@@ -163,12 +164,13 @@ class Guard:
     async def _answer(self, request: web.Request, route: Route) -> web.StreamResponse:
         received_at = self.context.now()
         identity = request[IDENTITY]
+        given = list(request.query.items()) if "?" in request.raw_path else []
         call = Call(
             context=self.context,
             request=request,
             identity=identity or NOBODY,
             path=dict(request.match_info),
-            query=parse_params(list(request.query.items()), route.query) if route.media != "websocket" else None,
+            query=parse_params(given, route.query) if route.media != "websocket" else None,
             body=await self._body(request, route),
             received_at=received_at,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 
 from etlmon.core.errors import TooManyRequests
 
@@ -71,6 +72,7 @@ class Limits:
             raise TooManyRequests(f"{why}: try again in {max(1, round(wait))} s.", retry_after_s=wait)
 
 
+@lru_cache(maxsize=4096)
 def is_loopback(address: str) -> bool:
     """Whether a peer's address is this machine's own (a Unix socket's empty name is)."""
     if not address:

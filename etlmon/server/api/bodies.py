@@ -33,6 +33,11 @@ async def read_body(request: web.BaseRequest, limit: int, deadline_s: float = RE
     declared = request.content_length
     if declared is not None and declared > limit:
         raise TooLarge(f"The body has {declared} bytes and this path takes {limit}: send it in parts.")
+    if request.content.is_eof():  # it came with its head, as small ones do
+        body = request.content.read_nowait()
+        if len(body) > limit:
+            raise _too_large(limit)
+        return body
     loop = asyncio.get_running_loop()
     started, parts, size = loop.time(), list[bytes](), 0
     try:
@@ -41,13 +46,17 @@ async def read_body(request: web.BaseRequest, limit: int, deadline_s: float = RE
                 parts.append(part)
                 size += len(part)
                 if size > limit:
-                    raise TooLarge(f"The body has more than the {limit} bytes that this path takes: send it in parts.")
+                    raise _too_large(limit)
                 deadline.reschedule(started + deadline_s + size / SLOWEST_BYTES_S)
     except TimeoutError:
         raise Late(f"The body did not arrive within {deadline_s:g} s.") from None
     except (web.RequestPayloadError, ConnectionError, web.HTTPException) as broken:
         raise Malformed("The body broke off or its framing is wrong.") from broken
     return b"".join(parts)
+
+
+def _too_large(limit: int) -> TooLarge:
+    return TooLarge(f"The body has more than the {limit} bytes that this path takes: send it in parts.")
 
 
 async def inflate(body: bytes, encoding: str) -> bytes:
