@@ -14,7 +14,7 @@ from pathlib import Path
 
 from etlmon.sdk.reporter import Reporter
 
-BURST = 25
+BURST = 12
 
 
 def main(job_id: str, ledger: Path, stop: Path) -> None:

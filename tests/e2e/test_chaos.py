@@ -82,7 +82,7 @@ class Viewer:
         return everything if self.level is None else [e for e in everything if int(e[2].split()[1]) % 10 == 0]
 
     async def run(self) -> None:
-        """Read for ever; one that leaves goes after some hundred lines and comes back to where it was."""
+        """Read for ever; one that leaves goes after 2,000 lines and comes back to where it was."""
         while True:
             live = Live(self.endpoint, Wanted(topics="logs", level=self.level), since=self.cursor)
             stream = live.__aiter__()
@@ -95,7 +95,7 @@ class Viewer:
                         self.resets.append(item.reason)
                     elif isinstance(item, Message) and item.type == "log_message":
                         self.lines.append((int(item.data["seq"]), item.data["jobId"], item.data["message"]))
-                        if self.leaves and len(self.lines) % 500 == 0:
+                        if self.leaves and len(self.lines) % 2000 == 0:
                             break
                     self.cursor = live.cursor.format() if live.cursor else None
                 self.cursor = live.cursor.format() if live.cursor else None
