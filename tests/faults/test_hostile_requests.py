@@ -29,14 +29,17 @@ VALUES = [
 def open_server(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One server for the whole bombardment, with something in it."""
     server = ServerProcess(tmp_path_factory.mktemp("open")).start()
-    job = new_id()
-    server.report(
-        started(job, steps=["read"], tags={"env": "prod"}), log(job, "a" * 40 + "!", "error"),
-        {"kind": "progress", "jobId": job, "progressPercent": 10}, {"kind": "completed", "jobId": job},
-    )  # fmt: skip
-    server.known = job  # type: ignore[attr-defined]
-    yield server
-    assert server.stop() == 0
+    try:
+        job = new_id()
+        server.report(
+            started(job, steps=["read"], tags={"env": "prod"}), log(job, "a" * 40 + "!", "error"),
+            {"kind": "progress", "jobId": job, "progressPercent": 10}, {"kind": "completed", "jobId": job},
+        )  # fmt: skip
+        server.known = job  # type: ignore[attr-defined]
+        yield server
+        assert server.stop() == 0
+    finally:
+        server.kill()
     assert "Traceback" not in server.log(), server.log()[-4000:]
     assert server.token not in server.log()
 

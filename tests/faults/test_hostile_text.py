@@ -55,10 +55,13 @@ LISTS = [
 def evil(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A server into which a hostile reporter wrote whatever it could."""
     server = ServerProcess(tmp_path_factory.mktemp("evil")).start()
-    server.job = new_id()  # type: ignore[attr-defined]
-    write_hostile(server, server.job)  # type: ignore[attr-defined]
-    yield server
-    assert server.stop() == 0
+    try:
+        server.job = new_id()  # type: ignore[attr-defined]
+        write_hostile(server, server.job)  # type: ignore[attr-defined]
+        yield server
+        assert server.stop() == 0
+    finally:
+        server.kill()
     assert "Traceback" not in server.log()
     assert RAW.findall(server.log()) == []
 

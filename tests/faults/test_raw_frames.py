@@ -146,8 +146,11 @@ class Peer:
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """One server for every case: what one of them breaks, the next would notice."""
     server = ServerProcess(tmp_path_factory.mktemp("frames")).start()
-    yield server
-    assert server.stop() == 0
+    try:
+        yield server
+        assert server.stop() == 0
+    finally:
+        server.kill()
     assert "Traceback" not in server.log(), server.log()[-4000:]
     assert " ERROR " not in server.log(), server.log()[-4000:]
 

@@ -147,10 +147,13 @@ def left_behind(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The data directory of a server that did some work and was stopped."""
     directory = tmp_path_factory.mktemp("left")
     server = ServerProcess(directory).start()
-    for _ in range(20):
-        job = new_id()
-        server.report(started(job), *[log(job, "x") for _ in range(20)])
-    assert server.stop() == 0
+    try:
+        for _ in range(20):
+            job = new_id()
+            server.report(started(job), *[log(job, "x") for _ in range(20)])
+        assert server.stop() == 0
+    finally:
+        server.kill()
     return directory
 
 
