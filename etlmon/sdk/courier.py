@@ -96,8 +96,8 @@ class Courier:
 
     def carry(self, transport: Transport) -> Carried:
         """Send the next batch and do what the answer asks for."""
-        for gap in self.spool.losses.take(now_ms()):
-            self.spool.append(STATE, gap)
+        if self.spool.losses:
+            self.spool.losses.tell(lambda gap: self.spool.append(STATE, gap), now_ms())
         batch = self.spool.next_batch(self._max_reports, self._max_bytes)
         if batch is None:
             return Carried(Step.IDLE)

@@ -29,8 +29,8 @@ def look_up(source: EndpointSource) -> Endpoint | None:
         return source()
     except EtlmonError as fault:
         warn_once("endpoint", f"etlmon: reports are kept on disk: {fault.detail}")
-    except OSError as fault:
-        warn_once("endpoint", f"etlmon: reports are kept on disk: {fault}")
+    except Exception as fault:  # noqa: BLE001 - whatever is wrong with what names the server, reports are kept
+        warn_once("endpoint", f"etlmon: reports are kept on disk: {type(fault).__name__}: {fault}")
     return None
 
 

@@ -109,7 +109,7 @@ class Job:
         self._summary: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._loops: list[Loop] = []
-        self._samples = Samples(self._report)
+        self._samples = Samples(self._report, lambda: self.reporter.is_away)
         self._reported_at = 0.0
         self._vitals: Vitals | None = None
         self._vitals_at = 0.0
@@ -448,7 +448,7 @@ class Job:
     def after_fork(self) -> None:
         """In a forked child: locks that another thread of the parent may have held are not ours."""
         self._lock = threading.RLock()
-        self._samples = Samples(self._report)
+        self._samples = Samples(self._report, lambda: self.reporter.is_away)
         self.control = Control(self._report, self._hurry_loops)
 
 

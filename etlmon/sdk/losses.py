@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 import msgspec
@@ -61,21 +62,17 @@ class Losses:
         tally.first_at = min(tally.first_at, at)
         tally.last_at = max(tally.last_at, at)
 
-    def take(self, now: int) -> list[bytes]:
-        """The ``gap`` reports that tell of all that was counted so far; the counts begin anew."""
-        told, self._tallies = self._tallies, {}
+    def tell(self, put: Callable[[bytes], bool], now: int) -> None:
+        """Hand a ``gap`` report for each job to ``put``; what it takes is told, the rest stays counted."""
         at = format_instant(now)
-        return [
-            msgspec.json.encode(
-                {
-                    "kind": "gap",
-                    "jobId": job_id,
-                    "at": at,
-                    "dropped": tally.n,
-                    "from": tally.first_at or None,
-                    "to": tally.last_at or None,
-                }
-            )
-            for job_id, tally in told.items()
-            if job_id
-        ]
+        for job_id, tally in list(self._tallies.items()):
+            gap = {
+                "kind": "gap",
+                "jobId": job_id,
+                "at": at,
+                "dropped": tally.n,
+                "from": tally.first_at or None,
+                "to": tally.last_at or None,
+            }
+            if not job_id or put(msgspec.json.encode(gap)):
+                del self._tallies[job_id]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from etlmon.host.clock import now_ms
 from etlmon.sdk.destination import may_deliver
@@ -18,6 +19,9 @@ from etlmon.sdk.spool import FileSpool
 if TYPE_CHECKING:
     from etlmon.host.endpoint import Endpoint
     from etlmon.sdk.tail import Limits
+
+UNBORN_S: Final = 86_400.0
+"""A mark that was not finished in so long belonged to a process that died while it made it."""
 
 
 def next_orphan(directory: Path, endpoint: Endpoint, limits: Limits) -> FileSpool | None:
@@ -48,9 +52,11 @@ def _marks(directory: Path) -> Iterator[Path]:
     found: list[tuple[float, str]] = []
     with contextlib.suppress(OSError):
         for entry in os.scandir(directory):
-            if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
-                with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):
+                if entry.name.endswith(SUFFIX) and not entry.name.startswith("."):
                     found.append((entry.stat(follow_symlinks=False).st_mtime, entry.name))
+                elif entry.name.endswith(".new") and time.time() - entry.stat().st_mtime > UNBORN_S:
+                    os.unlink(entry.path)
     return (directory / name for _, name in sorted(found))
 
 

@@ -153,6 +153,7 @@ class Reporter:
             payload = encode_fast(line)
         except UnicodeError:
             names = {"message": tame_text(line.message), "logger": logger and tame_text(logger)}
+            names["step"] = step and tame_text(step)
             payload = encode(msgspec.structs.replace(line, **names))
         self._put(LOG, payload, job_id)
 
@@ -206,9 +207,7 @@ class Reporter:
     def _tell_losses(self, running: _Running) -> None:
         """Put down a gap report for all that was given up, before anything else is told of the job."""
         with self._lock:
-            gaps = self._losses.take(now_ms())
-        for gap in gaps:
-            running.spool.append(STATE, gap)
+            self._losses.tell(lambda gap: running.spool.append(STATE, gap), now_ms())
 
     # -- commands, ticks, states --------------------------------------------------------------------------------
 
@@ -246,6 +245,12 @@ class Reporter:
         """How many reports were given up for want of room."""
         running = self._running
         return self._lost + (running.spool.losses.total if running is not None else 0)
+
+    @property
+    def is_away(self) -> bool:
+        """Whether nobody answered the last time."""
+        running = self._running
+        return running is not None and running.sender.failed
 
     @property
     def reached(self) -> bool:
@@ -393,8 +398,7 @@ class Reporter:
         if running is not None:
             running.spool.abandon()
             running.poll.abandon()
-            if running.sender.transport is not None:
-                running.sender.transport.abandon()
+            running.sender.abandon()
 
 
 def _as_source(endpoint: Endpoint | EndpointSource | None) -> EndpointSource:

@@ -10,6 +10,8 @@ from etlmon.host.clock import monotonic_s
 
 SAMPLE_S: Final = 0.1
 """The least time between two samples of one job."""
+SAMPLE_AWAY_S: Final = 5.0
+"""The same while no server answers: of samples only the newest matters, and the spool has better to hold."""
 
 Report = dict[str, Any]
 
@@ -17,11 +19,12 @@ Report = dict[str, Any]
 class Samples:
     """What is known of a job's progress, and what of it is not told yet. Used from any thread."""
 
-    def __init__(self, report: Callable[[Report], None]) -> None:
+    def __init__(self, report: Callable[[Report], None], is_away: Callable[[], bool]) -> None:
         self.known: dict[str, Any] = {}
         """Of the fields of ``progress`` reports, the newest of each."""
         self.metrics: dict[str, Any] = {}
         self._report = report
+        self._is_away = is_away
         self._lock = threading.RLock()
         self._fields: dict[str, Any] = {}
         self._measured: dict[str, Any] = {}
@@ -41,7 +44,7 @@ class Samples:
     @property
     def due(self) -> bool:
         """Whether the last sample is old enough for another."""
-        return monotonic_s() - self._sent_at >= SAMPLE_S
+        return monotonic_s() - self._sent_at >= (SAMPLE_AWAY_S if self._is_away() else SAMPLE_S)
 
     def send(self) -> None:
         """Tell what is not told yet."""

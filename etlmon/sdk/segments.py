@@ -87,11 +87,11 @@ def segment_indexes(directory: Path, stem: str) -> list[int]:
     return sorted(int(word) for word in words if word.isdigit())
 
 
-def bytes_in(directory: Path) -> int:
-    """How many bytes all spools in ``directory`` hold."""
+def bytes_in(directory: Path, *, but_not: str = "") -> int:
+    """How many bytes the spools in ``directory`` hold, except for the spool ``but_not``."""
     total = 0
     for entry in os.scandir(directory):
-        if entry.name.endswith(SUFFIX):
+        if entry.name.endswith(SUFFIX) and not (but_not and entry.name.startswith(but_not)):
             with contextlib.suppress(FileNotFoundError):
                 total += entry.stat(follow_symlinks=False).st_size
     return total

@@ -99,6 +99,13 @@ class Sender:
         if at_once and self.transport is not None:
             self.transport.interrupt()
 
+    def abandon(self) -> None:
+        """After a fork: let go of this process's copies of what the parent's thread holds."""
+        if self._orphan is not None:
+            self._orphan.spool.abandon()
+        if self.transport is not None:
+            self.transport.abandon()
+
     def run(self) -> None:
         """The thread's life."""
         while not self._stopping and not sys.is_finalizing():
@@ -201,6 +208,7 @@ class Sender:
             return
         self._settle(carried)
 
+    @harmless
     def _finish(self) -> None:
         if self._orphan is not None:
             self._orphan.spool.close()

@@ -30,6 +30,7 @@ from etlmon.sdk.tail import Batch, Limits, Tail
 MAX_LATE: Final = 1000
 """Reports made inside an append by a signal handler: more than this at once are refused."""
 RETRY_DISK_S: Final = 1.0
+MEASURE_S: Final = 30.0
 CHUNK_SLACK: Final = 64 * 1024
 
 
@@ -93,7 +94,9 @@ class FileSpool:
         self._open: Batch | None = None
         self._region: _Region | None = None
         self._closed = False
-        self._used = 0
+        self._own = 0
+        self._others = 0
+        self._measured_at = monotonic_s()
         self._measure()
 
     # -- owners -------------------------------------------------------------------------------------------------
@@ -117,6 +120,7 @@ class FileSpool:
         if mark is None:
             return None
         spool = cls(mark, limits)
+        spool._own = sum(segment_path(path.parent, mark.stem, index).stat().st_size for index in spool._indexes)
         spool._take_up()
         return spool
 
@@ -148,7 +152,7 @@ class FileSpool:
         """Put many log lines down with one write, or one by one where room is short; how many were taken."""
         with self._lock:
             frames = b"".join([pack_frame(LOG, payload) for payload in payloads])
-            if self._writing or self._closed or self._tail or self._used + len(frames) > self._room[LOG]:
+            if self._writing or self._closed or self._tail or self._own + self._others + len(frames) > self._room[LOG]:
                 return sum(self.append(LOG, payload) for payload in payloads)
             try:
                 self._writing = True
@@ -161,7 +165,10 @@ class FileSpool:
         return taken
 
     def write_late(self) -> None:
-        """Put down what a signal handler left behind, and try a disk that was full again."""
+        """Put down what a signal handler left behind, try a disk that was full again, look what others take of it."""
+        if monotonic_s() - self._measured_at > MEASURE_S:
+            self._measured_at = monotonic_s()
+            self._measure()
         with self._lock:
             while self._late and not self._writing:
                 self.append(*self._late.popleft())
@@ -172,7 +179,7 @@ class FileSpool:
         if self._closed:
             return False
         frame = pack_frame(kind, payload)
-        if self._used + len(frame) > self._room[kind]:
+        if self._own + self._others + len(frame) > self._room[kind]:
             return False
         written = (not self._tail or self._spill()) and self._write(frame)
         if not written and (kind == LOG or not self._tail.append(kind, payload)):
@@ -183,7 +190,7 @@ class FileSpool:
     def _write(self, frame: bytes) -> bool:
         try:
             writer = self._writer
-            if self._used + len(frame) > self._limits.max_bytes:
+            if self._own + self._others + len(frame) > self._limits.max_bytes:
                 raise OSError(errno.EDQUOT, "the spools have reached their bound")
             if writer is None or writer.size >= self._limits.segment_bytes:
                 writer = self._rotate()
@@ -192,7 +199,7 @@ class FileSpool:
             self._retry_at = monotonic_s() + RETRY_DISK_S
             warn_once("spool.disk", f"etlmon: the spool takes no more ({fault}): log lines are dropped and counted")
             return False
-        self._used += len(frame)
+        self._own += len(frame)
         return True
 
     def _spill(self) -> bool:
@@ -213,13 +220,13 @@ class FileSpool:
             self._writer.close()
         self._writer = fresh
         self._indexes.append(last + 1)
-        self._measure()
+        self._own += fresh.size
         return fresh
 
     def _measure(self) -> None:
-        """What all spools of the directory hold counts against this one's room: many short jobs share one disk."""
+        """What other spools of the directory hold counts against this one's room: many short jobs share one disk."""
         with contextlib.suppress(OSError):
-            self._used = bytes_in(self._directory)
+            self._others = bytes_in(self._directory, but_not=self.mark.stem)
 
     # -- batches (one courier's; the lock is held only where appends could meet it) -----------------------------
 
@@ -289,6 +296,8 @@ class FileSpool:
 
     def close(self) -> None:
         """Remove the spool when all of it is delivered; else leave it for an heir."""
+        if self._closed:
+            return
         self.write_late()
         with self._lock:
             self._closed = True
@@ -413,7 +422,7 @@ class FileSpool:
     def _remove_segment(self, index: int) -> None:
         path = segment_path(self._directory, self.mark.stem, index)
         with contextlib.suppress(OSError):
-            self._used -= path.stat().st_size
+            self._own -= path.stat().st_size
         path.unlink(missing_ok=True)
         if index in self._indexes:
             self._indexes.remove(index)

@@ -215,8 +215,8 @@ class Transport:
         from urllib.parse import urlsplit
 
         parts = urlsplit(self.endpoint.url or "")
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{parts.scheme}://… is not an http or https URL")
+        if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+            raise ValueError(f"{parts.scheme}://… is not an http or https URL without a user name")
         self._base = parts.path.rstrip("/")
         form = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         return form(parts.hostname, parts.port, timeout=CONNECT_S)

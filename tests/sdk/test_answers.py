@@ -204,7 +204,7 @@ def test_a_line_of_megabytes_is_cut_and_the_job_goes_on(server: Any, make_report
 
 
 def test_a_url_that_is_none_keeps_the_reports(make_reporter: Callable[..., Any], spool_dir: Path) -> None:
-    for url in ("ftp://x", "http://", "nonsense", None):
+    for url in ("ftp://x", "http://", "nonsense", "http://user:secret@127.0.0.1:9", None):
         reporter = make_reporter(Endpoint(url=url, token=None, origin="test"))
         reporter.log("j", "info", "one")
         assert not reporter.flush(0.1)

@@ -21,7 +21,8 @@ import pytest
 import etlmon
 from etlmon.host.endpoint import Endpoint
 from etlmon.sdk import process
-from etlmon.sdk.flush import Flusher
+from etlmon.sdk.bell import Bell
+from etlmon.sdk.orphans import next_orphan
 from etlmon.sdk.reporter import Reporter
 from etlmon.sdk.tail import Limits
 
@@ -338,30 +339,28 @@ def test_a_spool_is_an_orphan_when_its_owner_is_dead_though_a_forked_child_lives
     program = """
         import os, sys
         from etlmon.host.endpoint import Endpoint
-        from etlmon.sdk.reporter import Reporter
+        from etlmon.sdk.orphans import next_orphan
+from etlmon.sdk.reporter import Reporter
         reporter = Reporter(Endpoint(url="http://127.0.0.1:9", token="t0ken", origin="test"), spool_dir=sys.argv[1])
         reporter.log("j", "info", "left behind")
+        ready, go = int(sys.argv[2]), int(sys.argv[3])
         if os.fork() == 0:
-            os.close(1)
-            sys.stdin.read() if False else os.read(int(sys.argv[2]), 1)
-            os._exit(0)
+            os.write(ready, b"r")
+            os.read(go, 1)
         os._exit(0)
     """
-    ours, theirs = os.pipe()
-    os.set_inheritable(ours, True)
+    hears_ready, ready = os.pipe()
+    go, lets_go = os.pipe()
     try:
-        argv = [sys.executable, "-c", textwrap.dedent(program), str(spool_dir), str(ours)]
-        subprocess.run(argv, check=True, timeout=60, pass_fds=(ours,))
-        url_of_old = Endpoint(url="http://127.0.0.1:9", token="t0ken", origin="test")
-        from etlmon.sdk.orphans import next_orphan
-
-        orphan = next_orphan(spool_dir, url_of_old, Limits())
+        argv = [sys.executable, "-c", textwrap.dedent(program), str(spool_dir), str(ready), str(go)]
+        subprocess.run(argv, check=True, timeout=60, pass_fds=(ready, go))
+        assert os.read(hears_ready, 1) == b"r"
+        orphan = next_orphan(spool_dir, Endpoint(url="http://127.0.0.1:9", token="t0ken", origin="test"), Limits())
         assert orphan is not None
         orphan.close()
     finally:
-        os.write(theirs, b"x")
-        os.close(ours)
-        os.close(theirs)
+        for descriptor in (hears_ready, ready, go, lets_go):
+            os.close(descriptor)
 
 
 def _in_a_child(url: str, spool_dir: str) -> None:
@@ -535,4 +534,29 @@ def test_current_job_is_per_thread_and_else_the_only_one(reporter: Any) -> None:
         other.complete()
     assert seen[0] is one
     assert process.job_here() is None
-    _ = Flusher
+
+
+def test_a_bell_remembers_one_ring_and_rings_within_a_ring() -> None:
+    bell = Bell()
+    assert not bell.wait(0)
+    bell.ring()
+    bell.ring()
+    assert bell.wait(0)
+    assert not bell.wait(0)
+    waiting = threading.Thread(target=bell.wait, args=(60,))
+    waiting.start()
+    bell.ring()
+    waiting.join(20)
+    assert not waiting.is_alive()
+
+
+def test_a_command_that_the_server_repeats_is_handed_on_once(server: Any, make_reporter: Callable[..., Any]) -> None:
+    reporter = make_reporter(server.endpoint())
+    seen: list[str] = []
+    reporter.on_command(lambda command: seen.append(command.id))
+    server.commands.append({"id": "c1", "jobId": "j", "action": "pause"})
+    reporter.log("j", "info", "one")
+    server.wait_for(lambda: len([path for method, path, _ in server.requests if method == "GET"]) >= 3)
+    server.commands[:] = [{"id": "c1", "jobId": "j", "action": "pause"}, {"id": "c2", "jobId": "j", "action": "resume"}]
+    server.wait_for(lambda: "c2" in seen)
+    assert seen == ["c1", "c2"]
