@@ -339,8 +339,7 @@ def test_a_spool_is_an_orphan_when_its_owner_is_dead_though_a_forked_child_lives
     program = """
         import os, sys
         from etlmon.host.endpoint import Endpoint
-        from etlmon.sdk.orphans import next_orphan
-from etlmon.sdk.reporter import Reporter
+        from etlmon.sdk.reporter import Reporter
         reporter = Reporter(Endpoint(url="http://127.0.0.1:9", token="t0ken", origin="test"), spool_dir=sys.argv[1])
         reporter.log("j", "info", "left behind")
         ready, go = int(sys.argv[2]), int(sys.argv[3])
