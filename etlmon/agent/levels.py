@@ -9,7 +9,7 @@ from etlmon.core.job import LEVEL_ALIASES, LEVEL_NAME, LEVEL_NUMBER
 DEFAULT = "info"
 _LOOKED_AT = 200
 _WORDS = (
-    "error",
+    "err",
     "warn",
     "debug",
     "fatal",
@@ -17,16 +17,12 @@ _WORDS = (
     "trace",
     "exception",
     "fail",
-    "err!",
-    "[err",
-    " err",
     "panic",
-    "severe",
+    "sever",
     "alert",
     "emerg",
     "level",
     "lvl",
-    "severity",
 )
 """Without one of these a line is of the default level: looked for in the whole text at once, then line by line."""
 

@@ -39,6 +39,7 @@ class Scribe(threading.Thread):
         self._told: Reading | None = None
         self._pending: tuple[Reading, int] | None = None
         self._told_at = 0.0
+        self._unread = 0
         self._finish = threading.Event()
         self._give_up = threading.Event()
 
@@ -81,14 +82,17 @@ class Scribe(threading.Thread):
             self._give_up.set()
             self.join(0.5)
             pieces, dropped = self._tap.take(0)
-            lost = sum(max(1, piece.data.count(b"\n")) for piece in pieces) + (dropped.lines if dropped else 0)
+            lost = self._unread + _lines_in(pieces) + (dropped.lines if dropped else 0)
             if lost:
                 self._tell_gap(Dropped(lost, pieces[0].at if pieces else self._now(), self._now()))
 
     def _read(self, pieces: list[Piece]) -> None:
         """Neighbouring pieces of one channel are read as one: the work is per batch, not per line."""
         at = 0
-        while at < len(pieces) and not self._give_up.is_set():
+        while at < len(pieces):
+            if self._give_up.is_set():
+                self._unread += _lines_in(pieces[at:])
+                return
             first = pieces[at]
             end, size = at + 1, len(first.data)
             while end < len(pieces) and pieces[end].channel == first.channel and size < 262_144:
@@ -154,3 +158,7 @@ class Scribe(threading.Thread):
                 current_step=reading.step,
             )
         self._reports.report(report)
+
+
+def _lines_in(pieces: list[Piece]) -> int:
+    return sum(max(1, piece.data.count(b"\n")) for piece in pieces)
