@@ -201,7 +201,10 @@ class Courier:
         if self._unanswered >= 6 and len(batch.payloads) > 1:
             self._unanswered = 0
             ack = self._ack_of(batch, transport)
-            if ack is not None and ack < batch.seq:
+            if ack is not None and ack >= batch.seq:
+                self.spool.taken()  # it arrived, only its answers did not
+                return Carried(Step.MOVED)
+            if ack is not None:
                 self._max_bytes = max(LEAST_BYTES, self._max_bytes // 2)
                 self.spool.recut(len(batch.payloads) // 2)
         return Carried(Step.NO_ANSWER, why=why)

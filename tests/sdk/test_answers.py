@@ -261,3 +261,29 @@ def test_an_idle_connection_that_the_server_closed_costs_nothing(
     assert reporter.flush(20)
     assert second.messages() == ["two"]
     assert caplog.records == [] or logging.WARNING not in {record.levelno for record in caplog.records}
+
+
+@pytest.mark.parametrize("fate", ["commit", "drop"])
+def test_on_a_line_too_slow_for_whole_batches_they_become_smaller_and_nothing_comes_twice(
+    server: Any, make_reporter: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, fate: str
+) -> None:
+    from etlmon.sdk import transport
+
+    monkeypatch.setattr(transport, "ANSWER_S", 0.15)
+    go_on = threading.Event()
+
+    def fault(n: int, body: dict[str, Any]) -> str | None:
+        if len(body["reports"]) <= 40:
+            return None
+        if fate == "commit":
+            server.take(body)
+        go_on.wait(0.5)
+        return "reset"
+
+    server.fault = fault
+    reporter = make_reporter(server.endpoint())
+    for n in range(150):
+        reporter.log("j", "info", f"line {n}")
+    assert reporter.flush(30)
+    go_on.set()
+    assert server.messages() == [f"line {n}" for n in range(150)]
