@@ -214,6 +214,10 @@ class RealStage(Stage):
         self.journal.epoch = self.store.epoch
 
     async def stop(self) -> None:
+        for site in list(self.runner.sites):
+            await site.stop()
+        for _ in range(5):
+            await asyncio.sleep(0)  # asyncio makes the transports of whom it accepted: only then the runner knows them
         await self.hub.close("restart")
         await self.runner.cleanup()
         await self.store.close()

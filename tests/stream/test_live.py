@@ -7,9 +7,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from etlmon.core import protocol
 from etlmon.core.job import Status
+from etlmon.server.stream.groups import Box
 
 
 def job(stage: Any, job_id: str, **fields: Any) -> Any:
@@ -34,6 +37,8 @@ async def test_states_that_cannot_be_committed_are_shown_and_marked(stage) -> No
     last = (await viewer.until("job_status_update", status="completed"))[-1]
     assert last["seq"] == 2
     assert "durable" not in last["data"]
+    stage.hub.publish_volatile([job(stage, "a", progress_percent=1.0)])
+    assert (await viewer.next())["type"] == "job_status_update"
     again = await stage.connect("since=k3f9:1")
     assert [each["seq"] for each in await again.live() if each["type"].startswith("job_")] == [2]
 
@@ -92,6 +97,20 @@ async def test_a_frame_holds_so_many_messages_and_no_more(stage) -> None:
         seqs += [each["seq"] for each in frame]
     assert sizes == [500, 500, 300]
     assert seqs == list(range(2, 1302))
+
+
+@given(st.lists(st.tuples(st.sampled_from([None, "a", "b", "c"]), st.binary(max_size=5)), max_size=30))
+def test_a_box_keeps_all_but_older_samples_in_order(given_messages: list[tuple[str | None, bytes]]) -> None:
+    box = Box()
+    for sample_of, message in given_messages:
+        box.add(sample_of, message)
+    last = {sample_of: n for n, (sample_of, _) in enumerate(given_messages)}
+    kept = [message for n, (of, message) in enumerate(given_messages) if of is None or last[of] == n]
+    assert (len(box), box.n_bytes) == (len(kept), sum(map(len, kept)))
+    assert box.only_samples == all(of is not None for of, _ in given_messages)
+    assert box.has_samples == any(of is not None for of, _ in given_messages)
+    assert box.take() == kept
+    assert (len(box), box.n_bytes, box.only_samples) == (0, 0, True)
 
 
 async def test_a_frame_of_long_lines_is_cut_by_bytes(stage) -> None:
@@ -177,17 +196,17 @@ async def test_a_snapshot_ahead_of_the_hub_is_waited_for(stage) -> None:
     def ahead() -> None:
         journal.before_active_jobs = lambda: None
         journal.told = lambda items, head: held.append((items, head))
-        journal.progress("a", 50.0)
+        journal.commit(journal.change("a", owner="bo"))
 
     journal.before_active_jobs = ahead
     viewer = await stage.connect("topics=jobs")
     opened = await viewer.until("snapshot")
-    assert opened[-1]["data"]["jobs"][0]["progressPercent"] == 50.0
+    assert opened[-1]["data"]["jobs"][0]["owner"] == "bo"
     journal.told = told
     for items, head in held:
         told(items, head)
-    journal.progress("a", 60.0)
-    came = await viewer.until("job_progress")
+    journal.finish("a")
+    came = await viewer.until("job_status_update")
     assert [each["seq"] for each in came if each["seq"] is not None] == [3]
 
 

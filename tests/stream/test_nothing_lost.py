@@ -150,7 +150,7 @@ def expected_events(journal: Any, query: str, after: int) -> list[int]:
 
 @pytest.mark.parametrize(("seed", "n"), [(1, 2500), pytest.param(2, 15_000, marks=pytest.mark.slow)])
 async def test_every_viewer_gets_what_it_selected_once_and_in_order(stage_with, seed: int, n: int) -> None:
-    stage = await stage_with(ring_size=400)
+    stage = await stage_with(ring_size=40)
     journal, dice, done = stage.journal, random.Random(seed), asyncio.Event()
     readers = [
         Reader(stage, FILTERS[n % len(FILTERS)], random.Random(seed * 100 + n), slow=n % 6 == 0) for n in range(24)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from etlmon.core.job import Status
@@ -134,6 +136,60 @@ async def test_a_reader_that_retention_overtakes_is_told_of_the_gap_and_shown_ho
     assert (await viewer.next())["data"]["message"] == "after"
     assert stage.hub.connections()[0].dropped == 39
     assert stage.hub.stats.n_gaps == 1
+
+
+async def test_a_quiet_reader_that_stalls_is_not_sent_back_to_its_last_message(stage_with) -> None:
+    stage = await stage_with(ring_size=10)
+    journal = stage.journal
+    journal.start("a", name="crm_sync")
+    viewer = await stage.connect("topics=jobs&name=crm_sync")
+    await viewer.live()
+    for number in range(50):
+        journal.start(f"b{number}")
+    session = next(iter(stage.hub._sessions))
+    pause(session)
+    journal.finish("a")
+    await stage.wait(lambda: session.subscriptions["main"].state is State.LAGGING)
+    journal.forget(40)
+    resume(session)
+    assert data_of([await viewer.next()]) == [("job_status_update", 52)]
+    assert stage.hub.stats.n_gaps == 0
+
+
+async def test_who_unsubscribes_while_the_store_is_read_is_sent_no_more_of_it(stage_with) -> None:
+    stage = await stage_with(ring_size=1)
+    journal = stage.journal
+    journal.start("a")
+    journal.log("a", "one", "two")
+    journal.start("b")
+    reading, go_on = asyncio.Event(), asyncio.Event()
+    items_after = journal.items_after
+
+    async def slowly(*args, **kwargs):
+        found = await items_after(*args, **kwargs)
+        reading.set()
+        await go_on.wait()
+        return found
+
+    journal.items_after = slowly
+    viewer = await stage.connect("topics=none")
+    await viewer.say(type="subscribe", id="x", data={"topics": ["logs"], "since": "k3f9:0"})
+    await reading.wait()
+    await viewer.say(type="unsubscribe", id="x")
+    await viewer.until("unsubscribed")
+    go_on.set()
+    assert await viewer.ping() == []
+    await stage.wait(lambda: not stage.hub._tasks)
+    assert await viewer.ping() == []
+
+
+async def test_what_a_reporter_may_not_see_is_not_replayed_to_it(stage) -> None:
+    stage.journal.notice("alerts", "alert", id="x")
+    stage.journal.notice("config", "config_changed", applied=["a"])
+    viewer = await stage.connect("topics=jobs,alerts,config&since=k3f9:0")
+    assert data_of(await viewer.live()) == [("alert", 1), ("config_changed", 2)]
+    reporter = await stage.connect("topics=jobs,alerts,config&since=k3f9:0", role="reporter")
+    assert data_of(await reporter.live()) == []
 
 
 def pause(session) -> None:

@@ -114,20 +114,9 @@ class Group:
         subscription.cursor = self.position  # from there to the head nothing is selected
         self.members[subscription.session.batch][subscription] = None
 
-    def drop(self, subscription: Subscription) -> bool:
-        """Take a member out, if it is one."""
-        members = self.members[subscription.session.batch]
-        if subscription not in members:
-            return False
-        del members[subscription]
-        return True
-
-    def part(self, subscription: Subscription, head: int) -> None:
-        """A member goes; its cursor is as far as it may claim."""
-        if not self.drop(subscription):
-            return
-        if subscription.cursor == self.position:
-            subscription.cursor = self.passed(head)
+    def drop(self, subscription: Subscription) -> None:
+        """Take a member out, if it is one. Nothing is gathered for a group that nobody watches."""
+        self.members[subscription.session.batch].pop(subscription, None)
         if not self.is_watched:
             self.pending.take()
             self.read_at.clear()

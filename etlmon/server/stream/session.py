@@ -316,7 +316,7 @@ class Session:
         return f"s{self._next_id}"
 
     def _end(self, subscription: Subscription) -> None:
-        subscription.group.part(subscription, self.hub.head)
+        subscription.group.drop(subscription)
         subscription.state = State.ENDED
         self.behind.pop(subscription, None)
         del self.subscriptions[subscription.id]
