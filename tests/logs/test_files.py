@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from etlmon.core.errors import StoreUnavailable
+from etlmon.core.errors import StoreRefused, StoreUnavailable
 from etlmon.core.job import LogLine
 from etlmon.server.store.logs import LogQuery, LogStore
 from etlmon.server.store.logs.reading import FileScan, Step
@@ -319,3 +319,19 @@ async def test_a_block_that_cannot_be_taken_back_is_hidden_and_goes_with_the_nex
     assert file.void == set()
     assert await seqs(store, head=8) == [1, 4]
     assert file.n_lines == 2
+
+
+async def test_a_file_that_may_not_be_read_stops_the_start_and_is_not_renamed(
+    open_store: Open, make_line: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    store.append([make_line(1)])
+    store.close()
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("etlmon.server.store.logs.catalog.open_for_writing", refuse)
+    with pytest.raises(StoreRefused, match="the right to it"):
+        open_store(1)
+    assert names(tmp_path) == ["20251123-0.db"]

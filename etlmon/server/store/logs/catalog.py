@@ -10,10 +10,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from etlmon.core.errors import StoreRefused
-from etlmon.server.store.logs.dayfile import NAME, DayFile, Newer, open_for_reading, open_for_writing, open_sealed
+from etlmon.server.store.logs.dayfile import NAME, DayFile
+from etlmon.server.store.logs.opening import Newer, open_for_reading, open_for_writing, open_sealed
 
 logger = logging.getLogger(__name__)
 _IDLE = 3
+_NOT_THE_FILE = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_READONLY,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_NOMEM,
+    }
+)
+"""Faults of the disk, the rights or another process: no file is set aside for these."""
 
 
 class Readers:
@@ -101,9 +115,11 @@ def _open(path: Path, *, newest: bool) -> DayFile | None:
         )
     except StoreRefused as fault:
         set_aside(path, fault.detail)
-    except sqlite3.OperationalError:
-        raise  # the disk or the rights, not the file: nothing must be renamed for that
-    except sqlite3.DatabaseError as fault:
+    except (sqlite3.DatabaseError, OSError) as fault:
+        if isinstance(fault, OSError) or fault.sqlite_errorcode & 0xFF in _NOT_THE_FILE:
+            raise StoreRefused(
+                f"The log file {path} cannot be opened ({fault}): make room, or give the server's user the right to it."
+            ) from fault
         set_aside(path, f"{path} is damaged: {fault}")
     return None
 

@@ -1,4 +1,4 @@
-"""One day file: its schema, how it is made, opened and judged, and the statements that write to it.
+"""One day file: what it counts, and the statements that write to it.
 
 A block holds the lines of one append, all jobs together. A round turns a prefix of the blocks into chunks, one job
 each or several short ones, with their words indexed. A chunk counts only once its round's row is there, and the
@@ -8,7 +8,6 @@ same transaction removes the blocks: so each line is in exactly one place at eve
 from __future__ import annotations
 
 import logging
-import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -21,39 +20,9 @@ import msgspec
 from etlmon.core.errors import StoreRefused
 
 logger = logging.getLogger(__name__)
-APPLICATION_ID = 0x65746C67
-VERSION = 1
 DAY_MS = 86_400_000
 NAME = re.compile(r"(\d{8})-(\d{1,6})\.db")
 """The day and a number that grows within it: files sort by both in the order of their lines."""
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-CREATE TABLE block (
-    last_seq INTEGER PRIMARY KEY,        -- blocks never overlap: a place in seq order is one seek
-    first_seq INTEGER NOT NULL, append_seq INTEGER NOT NULL, n INTEGER NOT NULL, raw INTEGER NOT NULL,
-    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, grave INTEGER NOT NULL,
-    jobs BLOB NOT NULL,                  -- the keys of its jobs, 4 bytes each: skips the body of a block of others
-    data BLOB NOT NULL
-) STRICT;
-CREATE TABLE round (
-    last_seq INTEGER PRIMARY KEY, first_seq INTEGER NOT NULL,
-    first_chunk INTEGER NOT NULL, last_chunk INTEGER NOT NULL, n INTEGER NOT NULL,
-    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, grave INTEGER NOT NULL
-) STRICT;
-CREATE TABLE chunk (                     -- without the body: a round's chunks are read by the hundred to be skipped
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    job INTEGER,                         -- the job's key; null when several jobs share the chunk
-    first_seq INTEGER NOT NULL, last_seq INTEGER NOT NULL,
-    first_at INTEGER NOT NULL, last_at INTEGER NOT NULL, grave INTEGER NOT NULL
-) STRICT;
-CREATE TABLE body (chunk INTEGER PRIMARY KEY, data BLOB NOT NULL) STRICT;
-CREATE TABLE part (                      -- which chunks hold lines of a job
-    job INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (job, chunk)
-) STRICT, WITHOUT ROWID;
-CREATE VIRTUAL TABLE word USING fts5(text, content='', detail=none, columnsize=0, tokenize='ascii');
-INSERT INTO word (word, rank) VALUES ('automerge', 16), ('pgsz', 16000);
-"""
 
 _FRAMES = 4 * 4096
 """What a block adds to the write-ahead log beside its body: the pages above it and half a page of rest."""
@@ -61,10 +30,6 @@ _PUT_BLOCK = "INSERT INTO block VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _PUT_CHUNK = (
     "INSERT INTO chunk (job, first_seq, last_seq, first_at, last_at, grave) VALUES (?, ?, ?, ?, ?, ?) RETURNING id"
 )
-
-
-class Newer(StoreRefused):
-    """Written by a later etlmon: nothing is wrong with it, but it is not for us."""
 
 
 class Span(msgspec.Struct, frozen=True):
@@ -141,7 +106,7 @@ class DayFile:
 
     def size(self) -> int:
         """Bytes on disk, the write-ahead log included."""
-        return sum(_size(companion) for companion in self.companions())
+        return sum(size_of(companion) for companion in self.companions())
 
     def report_damage(self, fault: Exception) -> None:
         """Takes note, once, that the file cannot be read or written somewhere: it gets no more lines."""
@@ -211,11 +176,11 @@ class DayFile:
         before = self.n_lines
         for seq in void:
             self.drop(seq)
-        _recount(self, self.write())
+        self.recount(self.write())
         if self.last_seq > head:
             with self.transaction(synced=True) as connection:
                 connection.execute("INSERT OR REPLACE INTO meta VALUES ('upto_seq', ?)", (head,))
-        _recount(self, self.write())
+        self.recount(self.write())
         return before - self.n_lines
 
     def drop(self, append_seq: int) -> None:
@@ -294,9 +259,26 @@ class DayFile:
                 connection.execute("DELETE FROM chunk WHERE id > ?", (last,))
                 connection.execute("DELETE FROM body WHERE chunk > ?", (last,))
 
+    def recount(self, connection: sqlite3.Connection) -> None:
+        """Reads the counts from the file."""
+        n_done, last_done = connection.execute("SELECT ifnull(sum(n), 0), max(last_seq) FROM round").fetchone()
+        n, raw, blocks, last = connection.execute(
+            "SELECT ifnull(sum(n), 0), ifnull(sum(raw), 0), count(*), max(last_seq) FROM block"
+        ).fetchone()
+        meta = dict(connection.execute("SELECT key, value FROM meta"))
+        if "prior_seq" not in meta:
+            raise StoreRefused(f"{self.path} does not say where it begins: it was not made by etlmon.")
+        self.prior_seq = meta["prior_seq"]
+        self.upto_seq = meta.get("upto_seq")
+        self.n_lines = n_done + n
+        self.n_uncompacted, self.uncompacted_bytes, self.n_blocks = n, raw, blocks
+        self.last_seq = max(self.prior_seq, last_done or 0, last or 0)
+        if self.upto_seq is not None:
+            self.last_seq = min(self.last_seq, self.upto_seq)
+
     def wal_size(self) -> int:
         """Bytes of the write-ahead log's file."""
-        return _size(self.path.with_name(self.path.name + "-wal"))
+        return size_of(self.path.with_name(self.path.name + "-wal"))
 
     def checkpoint(self, *, truncate: bool) -> bool:
         """Folds the write-ahead log into the file; whether all of it could be (a reader may hold a part)."""
@@ -312,123 +294,14 @@ class DayFile:
             self.connection = None
 
 
-def create(directory: Path, day: str, number: int, prior_seq: int) -> DayFile:
-    """A new, empty day file, on disk under its name only when it is whole: a zero-byte one is never ours."""
-    path = directory / f"{day}-{number}.db"
-    unborn = path.with_name(path.name + ".new")
-    unborn.unlink(missing_ok=True)
-    os.close(os.open(unborn, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-    connection = sqlite3.connect(unborn, isolation_level=None)
-    try:
-        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-        connection.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version={VERSION}; COMMIT")
-        connection.execute("INSERT INTO meta VALUES ('prior_seq', ?)", (prior_seq,))
-    finally:
-        connection.close()
-    os.rename(unborn, path)
-    _sync_directory(directory)
-    return open_for_writing(path)
-
-
-def open_for_writing(path: Path) -> DayFile:
-    """The file at ``path``, judged and counted; StoreRefused or sqlite3.Error when it is none of ours or damaged."""
-    file = DayFile(path)
-    judge_head(path)
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0)
-    file.connection = connection
-    try:
-        for pragma in (
-            "journal_mode=WAL",
-            "wal_autocheckpoint=0",
-            "secure_delete=OFF",
-            "cache_size=-8000",
-            "trusted_schema=OFF",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
-        _recount(file, connection)
-    except BaseException:
-        file.close()
-        raise
-    return file
-
-
-def open_sealed(path: Path) -> DayFile | None:
-    """The file at ``path`` if it is complete, without writing a byte; None when something is left to do in it."""
-    file = DayFile(path)
-    judge_head(path)
-    if _size(path.with_name(path.name + "-wal")):
-        return None
-    connection = open_for_reading(path, immutable=True)
-    try:
-        _recount(file, connection)
-    finally:
-        connection.close()
-    file.sealed = file.complete = file.n_blocks == 0
-    return file if file.complete else None
-
-
-def open_for_reading(path: Path, *, immutable: bool) -> sqlite3.Connection:
-    """A connection that can only read; ``immutable`` when nobody writes to the file any more."""
-    ending = "&immutable=1" if immutable else ""
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=ro{ending}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        timeout=5,
-    )
-    connection.execute("PRAGMA query_only=ON")
-    connection.execute("PRAGMA trusted_schema=OFF")
-    return connection
-
-
-def _recount(file: DayFile, connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version > VERSION:
-        raise Newer(f"{file.path} was written by a newer etlmon (log schema {version}): upgrade to read it.")
-    n_done, last_done = connection.execute("SELECT ifnull(sum(n), 0), max(last_seq) FROM round").fetchone()
-    n, raw, blocks, last = connection.execute(
-        "SELECT ifnull(sum(n), 0), ifnull(sum(raw), 0), count(*), max(last_seq) FROM block"
-    ).fetchone()
-    meta = dict(connection.execute("SELECT key, value FROM meta"))
-    if "prior_seq" not in meta:
-        raise StoreRefused(f"{file.path} does not say where it begins: it was not made by etlmon.")
-    file.prior_seq = meta["prior_seq"]
-    file.upto_seq = meta.get("upto_seq")
-    file.n_lines = n_done + n
-    file.n_uncompacted, file.uncompacted_bytes, file.n_blocks = n, raw, blocks
-    file.last_seq = max(file.prior_seq, last_done or 0, last or 0)
-    if file.upto_seq is not None:
-        file.last_seq = min(file.last_seq, file.upto_seq)
-
-
 def is_damage(fault: sqlite3.DatabaseError) -> bool:
     """Whether the fault is in the file, and not in the disk's state or a limit."""
     return fault.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
-def judge_head(path: Path) -> None:
-    """StoreRefused unless the file begins like an SQLite file that etlmon made for logs."""
-    with open(path, "rb") as file:
-        head = file.read(100)
-    if not head:
-        raise StoreRefused(f"{path} is empty: a log file of etlmon never is.")
-    if len(head) < 100 or head[:16] != b"SQLite format 3\0":
-        raise StoreRefused(f"{path} is not an SQLite file.")
-    if int.from_bytes(head[68:72], "big") != APPLICATION_ID:
-        raise StoreRefused(f"{path} is an SQLite file, but not a log file of etlmon.")
-
-
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 when there is none."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _sync_directory(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -18,9 +18,9 @@ import zstandard
 
 from etlmon.core.errors import StoreUnavailable
 from etlmon.core.job import LogLine
-from etlmon.server.store.logs import catalog, dayfile
+from etlmon.server.store.logs import catalog, opening
 from etlmon.server.store.logs.columns import Columns, encode, job_key
-from etlmon.server.store.logs.dayfile import Block, DayFile, Span
+from etlmon.server.store.logs.dayfile import Block, DayFile, Span, is_damage
 from etlmon.server.store.logs.kept import Kept
 from etlmon.server.store.logs.recent import Recent
 from etlmon.server.store.logs.settings import BlockRef, LogSettings
@@ -59,7 +59,7 @@ class LogWriter:
         gone = 0
         for file in files:
             if file.complete and file.last_seq > head:
-                file.connection = dayfile.open_for_writing(file.path).connection
+                file.connection = opening.open_for_writing(file.path).connection
                 file.complete = False
             if file.connection is not None:
                 gone += file.void_above(head, named)
@@ -173,7 +173,7 @@ class LogWriter:
         try:
             file.put_blocks(blocks)
         except sqlite3.DatabaseError as fault:
-            if not dayfile.is_damage(fault):
+            if not is_damage(fault):
                 raise
             file.report_damage(fault)
             file = self._roll(_day(self.now()))
@@ -192,7 +192,7 @@ class LogWriter:
         newest = self.files[-1] if self.files else None
         day = today if newest is None else max(today, newest.day)
         number = catalog.next_number(self.directory, day)
-        file = dayfile.create(self.directory, day, number, newest.last_seq if newest is not None else 0)
+        file = opening.create(self.directory, day, number, newest.last_seq if newest is not None else 0)
         if newest is not None:
             newest.sealed = True
             self.work.set()
