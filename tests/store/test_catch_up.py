@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 import msgspec
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from etlmon.core.events import EventKind, Item, JobChange, LogRun, Notice
@@ -58,6 +58,8 @@ STEPS = ("event", "sample", "lines", "notice")
     limit=st.sampled_from([1, 2, 5, 500]),
     share=st.floats(0, 1),
 )
+@example(steps=[("sample", 0), ("sample", 1), ("sample", 2)], limit=2, share=0.0)
+@example(steps=[("lines", 0), ("sample", 1), ("event", 2), ("lines", 1)], limit=1, share=0.0)
 async def test_a_reader_gets_every_event_and_line_once_and_the_newest_sample(
     open_store: Any, ops: Any, make_job: Any, tmp_path_factory: Any, steps: Any, limit: int, share: float
 ) -> None:

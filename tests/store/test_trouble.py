@@ -132,6 +132,37 @@ async def test_lines_on_a_full_disk_are_refused_whole_and_their_numbers_are_give
     assert [line.seq for run in runs for line in run] == list(range(1, taken + 201))
 
 
+async def test_a_block_whose_commit_found_no_space_is_taken_back(
+    small_disk: Path, tmp_path: Path, open_store: Callable[..., Any], ops: Any, make_job: Any, until: Any
+) -> None:
+    (small_disk / "data").mkdir()
+    (tmp_path / "logs").mkdir()
+    (small_disk / "data" / "logs").symlink_to(tmp_path / "logs")  # the lines always find space, main.db does not
+    store = (await open_store(small_disk / "data", ballast_bytes=1 << 20)).store
+
+    def op(job_id: str) -> Callable[[Transaction], int]:
+        def with_a_line(tx: Transaction) -> int:
+            seq = tx.next_seq()
+            tx.append_lines([LogLine(seq=seq, job_id=job_id, name="crm_sync", at=T0, level=20, message=job_id)])
+            ops.put(make_job(job_id, current_step="x" * 3000))(tx)
+            return seq
+
+        return with_a_line
+
+    said: dict[int, str] = {await store.write(op("first")): "first"}
+    filler = fill(small_disk)
+    with contextlib.suppress(StoreUnavailable):
+        for n in range(100_000):
+            said[await store.write(op(f"j{n}"))] = f"j{n}"
+    assert store.degraded
+    filler.unlink()
+    await until(lambda: store.degraded is None)
+    said[await store.write(op("after"))] = "after"
+    runs = await store.logs.runs(0, store.head, 1_000_000)
+    assert {line.seq: line.message for run in runs for line in run} == said
+    assert sum(map(len, runs)) == len(said)
+
+
 async def test_a_server_that_starts_on_a_full_disk_serves_reads_and_waits_for_space(
     small_disk: Path, open_store: Callable[..., Any], ops: Any, make_job: Any, until: Any
 ) -> None:

@@ -13,8 +13,10 @@ import pytest
 from etlmon.core.access import Role
 from etlmon.core.errors import Conflict, StoreUnavailable, Unavailable
 from etlmon.core.events import Event, EventKind, JobChange, LogRun, Notice
+from etlmon.core.filters import any_of
 from etlmon.core.job import LogLine, Status
 from etlmon.server.store.commands import Command
+from etlmon.server.store.pages import JobQuery
 from etlmon.server.store.producers import ProducerMark
 from etlmon.server.store.tokens import Token
 from etlmon.server.store.transaction import Transaction
@@ -71,7 +73,10 @@ async def test_what_fails_is_undone_alone(opened: Any, ops: Any, make_job: Any) 
         tx.audit(at=T0, actor="ana", action="job.cancel", subject="bad", detail={})
         raise Conflict("The job is over.")
 
+    looked = []
+
     def looks(tx: Transaction) -> tuple[Any, ...]:
+        looked.append(1)
         return tx.head, tx.job("bad"), tx.producer("p1"), tx.open_commands(), tx.n_lines
 
     good, bad, seen, more = await asyncio.gather(
@@ -81,6 +86,7 @@ async def test_what_fails_is_undone_alone(opened: Any, ops: Any, make_job: Any) 
     assert isinstance(bad, Conflict)
     assert (good.seq, more.seq) == (1, 2)
     assert seen == (1, None, None, [], 0)
+    assert looked == [1]
     assert [item.seq for item in opened.items] == [1, 2]
     assert await opened.store.job("bad") is None
     assert (await opened.store.audit_page()).items == []
@@ -257,6 +263,18 @@ async def test_people_and_their_deeds_are_kept(opened: Any, open_store: Any) -> 
     assert (first.items[0].detail, rest.next_cursor) == ({"reason": "x"}, None)
 
 
+async def test_a_job_is_found_by_the_tags_it_has_now(opened: Any, ops: Any, make_job: Any) -> None:
+    async def found(value: str) -> list[str]:
+        query = JobQuery(filter=any_of("tag.env", [value]))
+        return [job.id for job in (await opened.store.jobs_page(query, T0)).items]
+
+    await opened.store.write(ops.put(make_job("j1", tags={"env": "prod", "team": "a"})))
+    await opened.store.write(ops.put(make_job("j1", tags={"env": "dev"})))
+    assert (await found("prod"), await found("dev")) == ([], ["j1"])
+    await opened.store.write(ops.put(make_job("j1", tags={})))
+    assert await found("dev") == []
+
+
 async def test_past_is_what_completed_runs_of_that_very_name_took(opened: Any, ops: Any, make_job: Any) -> None:
     for n in range(25):
         ended = make_job(
@@ -267,13 +285,19 @@ async def test_past_is_what_completed_runs_of_that_very_name_took(opened: Any, o
         )
         await opened.store.write(ops.put(ended))
     await opened.store.write(
-        ops.put(make_job("other", name="ORDERS_nightly", status=Status.COMPLETED, finished_at=T0 + 1))
+        ops.put(make_job("other", name="ORDERS_nightly", status=Status.COMPLETED, finished_at=T0 + 99_000))
     )
     await opened.store.write(ops.put(make_job("bad", status=Status.FAILED, finished_at=T0 + 1)))
     past = await opened.store.write(lambda tx: tx.past("orders_nightly"))
     assert (past.runs, past.p25_ms, past.p50_ms, past.p90_ms) == (20, 11_000, 16_000, 24_000)
     assert past.rate == pytest.approx(10.0)
     assert await opened.store.write(lambda tx: tx.past("crm_sync")) is None
+
+
+async def test_a_commit_is_synced_and_nobody_else_folds_the_log_in(opened: Any) -> None:
+    asked = ("synchronous", "journal_mode", "wal_autocheckpoint")
+    told = await opened.store.write(lambda tx: [tx._db.execute(f"PRAGMA {name}").fetchone()[0] for name in asked])
+    assert told == [2, "wal", 0]
 
 
 async def test_the_files_are_for_their_owner_alone(opened: Any, ops: Any, make_job: Any) -> None:
