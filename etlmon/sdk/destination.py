@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from etlmon.core.errors import EtlmonError
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
 
 EndpointSource = Callable[[], "Endpoint"]
 NO_TOKEN: Final = ""
+HERE: Final = "here"
+LOCAL: Final = "data-dir:"
+
+
+class Standing(Enum):
+    """How a spool stands to the endpoint that is known now."""
+
+    OURS = "ours"
+    """It may be delivered there."""
+    WAIT = "wait"
+    """Its server is not up now; it may be, later."""
+    FOREIGN = "foreign"
+    """It is for another server or another token."""
 
 
 def discover() -> Endpoint:
@@ -47,13 +61,14 @@ def key_of(endpoint: Endpoint) -> str:
     """What tells one server from another for a spool.
 
     A local server may come back on another port: as long as it is found through the same data directory it is the same
-    one, so that directory is the key (also before there ever was a server). A server that was named by URL is that URL.
+    one, so that directory is the key. A server that was named by URL is that URL. HERE stands for whatever server this
+    machine may yet have: none was named, and none is up.
     """
-    from etlmon.host import paths
-
-    home = paths.data_dir()
-    if endpoint.origin in ("default", str(home / "server.json")):
-        return f"data-dir:{home}"
+    if endpoint.origin == "default":
+        return HERE
+    directory, _, name = endpoint.origin.rpartition("/")
+    if name == "server.json":
+        return f"{LOCAL}{directory}"
     return f"url:{(endpoint.url or '').rstrip('/').lower()}"
 
 
@@ -72,12 +87,22 @@ def header_for(endpoint: Endpoint | None, *, source: str, pid: int, now: int) ->
     )
 
 
-def may_deliver(header: Header, endpoint: Endpoint) -> bool:
+def standing(header: Header, endpoint: Endpoint) -> Standing:
     """Whether reports written for ``header`` may go to ``endpoint``: the same server, and the same token.
 
     A spool that was begun with no token at all (before the server's first start, or while it was down and had named
     none) was meant for whatever token its own user finds for that server.
     """
-    if header.key and header.key != key_of(endpoint):
-        return False
-    return header.fingerprint in (NO_TOKEN, fingerprint_of(endpoint.token))
+    from etlmon.host.paths import CLIENT_FILE
+
+    key = key_of(endpoint)
+    if header.key in ("", HERE):
+        same_server = not key.startswith("url:") or endpoint.origin == str(CLIENT_FILE)
+    elif header.key.startswith(LOCAL) and key == HERE:
+        return Standing.WAIT  # its server is down; what listens at the default port instead may be a stranger
+    else:
+        same_server = header.key == key
+    same_token = header.fingerprint in (NO_TOKEN, fingerprint_of(endpoint.token))
+    if same_server and key == HERE and not same_token:
+        return Standing.WAIT
+    return Standing.OURS if same_server and same_token else Standing.FOREIGN

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from etlmon.host.clock import monotonic_s
 from etlmon.sdk.courier import Carried, Courier, Step
-from etlmon.sdk.destination import EndpointSource, discover, look_up, may_deliver
-from etlmon.sdk.orphans import next_orphan
+from etlmon.sdk.destination import LOCAL, EndpointSource, Standing, discover, key_of, look_up, standing
+from etlmon.sdk.orphans import Found, look_for_orphan
 from etlmon.sdk.patience import NOT_ALLOWED_S, Patience
 from etlmon.sdk.spool import FileSpool
 from etlmon.sdk.spool_directory import unusable
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from etlmon.host.endpoint import Endpoint
 
 LIFETIME_S: Final = 7 * 86_400.0
+ATTENDED_S: Final = 60.0
+"""How long it tries when somebody called it and waits."""
 LOCK: Final = "flush.lock"
 LOCK_S: Final = 5.0
 """How long to wait for another flusher of the directory, which may be about to leave."""
@@ -61,17 +63,17 @@ class Flusher:
         self._transport: Transport | None = None
 
     def run(self) -> bool:
-        """Deliver until nothing is left that may go to our server (True), or the time is over (False)."""
+        """Deliver until nothing is left that may ever go to our server (True), or the time is over (False)."""
         idle_until = monotonic_s() + self._linger_s
         try:
             while monotonic_s() < self._ends_at:
                 endpoint = look_up(self._source)
-                spool = None if endpoint is None else next_orphan(self._directory, endpoint, self._limits)
-                if endpoint is None:
-                    self._pause(self._patience.failure())
-                elif spool is not None:
-                    self._deliver(spool, endpoint)
+                found = Found(None, True) if endpoint is None else self._look(endpoint)
+                if endpoint is not None and found.spool is not None:
+                    self._deliver(found.spool, endpoint)
                     idle_until = monotonic_s() + self._linger_s
+                elif found.waiting:
+                    self._pause(self._patience.failure())
                 elif monotonic_s() >= idle_until:
                     return True
                 else:
@@ -81,11 +83,14 @@ class Flusher:
             if self._transport is not None:
                 self._transport.close()
 
+    def _look(self, endpoint: Endpoint) -> Found:
+        return look_for_orphan(self._directory, endpoint, self._limits)
+
     def _deliver(self, spool: FileSpool, endpoint: Endpoint) -> None:
         """Carry one spool to its end, or until its server turns out to be another one now."""
         courier = Courier(spool, self._limits, dead_letters=self._directory / "dead")
         try:
-            while monotonic_s() < self._ends_at and may_deliver(spool.mark.header, endpoint):
+            while monotonic_s() < self._ends_at and standing(spool.mark.header, endpoint) is Standing.OURS:
                 carried = courier.carry(self._transport_to(endpoint))
                 if carried.step is Step.IDLE:
                     self.delivered += 1
@@ -123,21 +128,34 @@ class Flusher:
 def spawn_flusher(spool_dir: str | os.PathLike[str] | None = None, endpoint: Endpoint | None = None) -> int | None:
     """Leave a detached flusher behind that outlives us; its pid, or None when none could be started.
 
-    Without arguments it finds directory and server as this process does, by the same environment. A token that was
-    given otherwise reaches it through its environment, which only its own user can read.
+    Without arguments it finds directory and server as this process does, by the same environment.
     """
     from etlmon.host import paths
 
-    directory = Path(spool_dir) if spool_dir is not None else paths.spool_dir()
-    environment = dict(os.environ)
-    if endpoint is not None:
-        environment.update({"ETLMON_URL": endpoint.url or "", "ETLMON_TOKEN": endpoint.token or ""})
-    argv = [sys.executable, "-P", "-m", "etlmon.sdk.flush", "--detached", str(directory.absolute())]
+    directory = (Path(spool_dir) if spool_dir is not None else paths.spool_dir()).absolute()
+    environment = dict(os.environ) | (found_again(endpoint, directory) if endpoint is not None else {})
+    argv = [sys.executable, "-P", "-m", "etlmon.sdk.flush", "--detached", str(directory)]
     nowhere = [(os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_RDWR, 0) for fd in (0, 1, 2)]
     try:
         return os.posix_spawn(sys.executable, argv, environment, file_actions=nowhere, setsid=True)
     except (OSError, NotImplementedError, ValueError):
         return None  # the spool is on disk: the next agent on this machine delivers it
+
+
+def found_again(endpoint: Endpoint, spool_dir: Path) -> dict[str, str]:
+    """The environment in which a flusher finds the same server, however it was found here.
+
+    A local one is found by its data directory again, since it may come back on another port. A token that was given
+    goes along; only its own user can read a process's environment.
+    """
+    key = key_of(endpoint)
+    if key.startswith("url:"):
+        return {"ETLMON_URL": endpoint.url or "", "ETLMON_TOKEN": endpoint.token or ""}
+    home = Path(key.removeprefix(LOCAL)) if key.startswith(LOCAL) else spool_dir.parent
+    if not key.startswith(LOCAL) and os.environ.get("ETLMON_SPOOL_DIR"):
+        return {}  # the spool lies somewhere else, and says nothing of where a server would be
+    token = endpoint.token if endpoint.token and endpoint.token_origin != str(home / "admin.token") else None
+    return {"ETLMON_DATA_DIR": str(home)} | ({"ETLMON_TOKEN": token} if token else {})
 
 
 def main(argv: Sequence[str]) -> int:
@@ -146,7 +164,7 @@ def main(argv: Sequence[str]) -> int:
     detached = "--detached" in arguments
     if detached:
         arguments.remove("--detached")
-    lifetime_s = LIFETIME_S
+    lifetime_s = LIFETIME_S if detached else ATTENDED_S
     if "--for" in arguments:
         at = arguments.index("--for")
         try:
@@ -175,7 +193,11 @@ def _flush(directory: Path, lifetime_s: float, *, detached: bool) -> int:
         if not ours:
             return 0 if detached else 1  # another one is at it, and looks again until all is delivered
         flusher = Flusher(directory, discover, lifetime_s=lifetime_s, linger_s=LINGER_S if detached else 0.0)
-        return 0 if flusher.run() else 1
+        done = flusher.run()
+    if not detached:
+        left = "nothing is left" if done else "some are left: no server took them in this time"
+        sys.stderr.write(f"etlmon: {flusher.delivered} spools were delivered, {left}\n")
+    return 0 if done else 1
 
 
 @contextlib.contextmanager

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from etlmon.host.clock import now_ms
-from etlmon.sdk.destination import may_deliver
+from etlmon.sdk.destination import Standing, standing
 from etlmon.sdk.guard import warn_once
 from etlmon.sdk.mark import SUFFIX, MarkTooNew, MarkUnreadable
 from etlmon.sdk.segments import SUFFIX as SEGMENT_SUFFIX
@@ -24,26 +26,41 @@ UNBORN_S: Final = 86_400.0
 """A mark that was not finished in so long belonged to a process that died while it made it."""
 
 
-def next_orphan(directory: Path, endpoint: Endpoint, limits: Limits) -> FileSpool | None:
-    """The oldest orphan that ``endpoint`` may be given, adopted; None when there is none now."""
+class Found(msgspec.Struct, frozen=True):
+    """The oldest orphan that may be delivered now, adopted; and whether others wait for a server that is not up."""
+
+    spool: FileSpool | None
+    waiting: bool = False
+
+
+def look_for_orphan(directory: Path, endpoint: Endpoint, limits: Limits) -> Found:
+    """Look at every spool whose owner is dead, until one may be given to ``endpoint``."""
+    waiting = False
     for path in _marks(directory):
-        try:
-            spool = FileSpool.adopt(path, limits)
-        except MarkTooNew as fault:
-            warn_once(f"orphan.{path.name}", f"etlmon: {path} was left as it is: {fault}")
-            continue
-        except MarkUnreadable as fault:
-            _expire(path, limits, f"{path} cannot be read: {fault}")
-            continue
-        except OSError as fault:
-            warn_once(f"orphan.{path.name}", f"etlmon: {path} was left as it is: {fault}")
-            continue
+        spool = _adopt(path, limits)
         if spool is None:
             continue
-        if may_deliver(spool.mark.header, endpoint):
-            return spool
-        spool.abandon()
-        _expire(path, limits, f"{path} is for {spool.mark.header.url or 'no server'} or for another token")
+        match standing(spool.mark.header, endpoint):
+            case Standing.OURS:
+                return Found(spool)
+            case Standing.WAIT:
+                spool.abandon()
+                waiting = True
+            case Standing.FOREIGN:
+                spool.abandon()
+                _expire(path, limits, f"{path} is for {spool.mark.header.url or 'no server'} or for another token")
+    return Found(None, waiting)
+
+
+def _adopt(path: Path, limits: Limits) -> FileSpool | None:
+    try:
+        return FileSpool.adopt(path, limits)
+    except MarkTooNew as fault:
+        warn_once(f"orphan.{path.name}", f"etlmon: {path} was left as it is: {fault}")
+    except MarkUnreadable as fault:
+        _expire(path, limits, f"{path} cannot be read: {fault}")
+    except OSError as fault:
+        warn_once(f"orphan.{path.name}", f"etlmon: {path} was left as it is: {fault}")
     return None
 
 

@@ -14,7 +14,7 @@ from etlmon.sdk.courier import Carried, Courier, Step
 from etlmon.sdk.destination import EndpointSource, look_up
 from etlmon.sdk.guard import harmless, warn_once
 from etlmon.sdk.memory_spool import MemorySpool
-from etlmon.sdk.orphans import next_orphan
+from etlmon.sdk.orphans import look_for_orphan
 from etlmon.sdk.patience import NOT_ALLOWED_S, Patience
 from etlmon.sdk.spool import FileSpool
 from etlmon.sdk.tail import Limits
@@ -196,7 +196,7 @@ class Sender:
         if self._orphan is None:
             if monotonic_s() < self._orphans_at:
                 return
-            spool = next_orphan(self._directory, self._endpoint, self._limits)
+            spool = look_for_orphan(self._directory, self._endpoint, self._limits).spool
             if spool is None:
                 self._orphans_at = monotonic_s() + LOOK_FOR_ORPHANS_S
                 return

@@ -22,7 +22,7 @@ import etlmon
 from etlmon.host.endpoint import Endpoint
 from etlmon.sdk import process
 from etlmon.sdk.bell import Bell
-from etlmon.sdk.orphans import next_orphan
+from etlmon.sdk.orphans import look_for_orphan
 from etlmon.sdk.reporter import Reporter
 from etlmon.sdk.tail import Limits
 
@@ -354,7 +354,8 @@ def test_a_spool_is_an_orphan_when_its_owner_is_dead_though_a_forked_child_lives
         argv = [sys.executable, "-c", textwrap.dedent(program), str(spool_dir), str(ready), str(go)]
         subprocess.run(argv, check=True, timeout=60, pass_fds=(ready, go))
         assert os.read(hears_ready, 1) == b"r"
-        orphan = next_orphan(spool_dir, Endpoint(url="http://127.0.0.1:9", token="t0ken", origin="test"), Limits())
+        endpoint = Endpoint(url="http://127.0.0.1:9", token="t0ken", origin="test")
+        orphan = look_for_orphan(spool_dir, endpoint, Limits()).spool
         assert orphan is not None
         orphan.close()
     finally:
@@ -507,7 +508,7 @@ def test_reports_made_before_the_first_start_of_a_local_server_reach_it(server: 
         [sys.executable, "-m", "etlmon.sdk.flush", data / "spool"],
         env={**os.environ, "ETLMON_DATA_DIR": str(data)}, timeout=60, capture_output=True, check=True,
     )  # fmt: skip
-    assert done.stderr == b""
+    assert done.stderr == b"etlmon: 1 spools were delivered, nothing is left\n"
     assert [report["kind"] for report in server.reports] == ["job_started", "completed"]
 
 

@@ -204,6 +204,7 @@ def test_any_interleaving_of_appends_batches_and_deaths_delivers_each_once(
         if action == "r" and len(batch.payloads) > 1 and batch.seq > ack.get(batch.producer, 0):
             spool.recut(len(batch.payloads) // 2)
             continue
+        assert batch.missing == 0
         assert batch.seq <= ack.get(batch.producer, 0) + 1
         if batch.seq == ack.get(batch.producer, 0) + 1:
             stored.extend(batch.payloads)
@@ -212,6 +213,7 @@ def test_any_interleaving_of_appends_batches_and_deaths_delivers_each_once(
             spool.taken()
     assert spool is not None
     while (batch := spool.next_batch(500, 1 << 20)) is not None:
+        assert batch.missing == 0
         if batch.seq == ack.get(batch.producer, 0) + 1:
             stored.extend(batch.payloads)
             ack[batch.producer] = batch.seq
