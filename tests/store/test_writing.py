@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -73,10 +74,7 @@ async def test_what_fails_is_undone_alone(opened: Any, ops: Any, make_job: Any) 
         tx.audit(at=T0, actor="ana", action="job.cancel", subject="bad", detail={})
         raise Conflict("The job is over.")
 
-    looked = []
-
     def looks(tx: Transaction) -> tuple[Any, ...]:
-        looked.append(1)
         return tx.head, tx.job("bad"), tx.producer("p1"), tx.open_commands(), tx.n_lines
 
     good, bad, seen, more = await asyncio.gather(
@@ -86,11 +84,29 @@ async def test_what_fails_is_undone_alone(opened: Any, ops: Any, make_job: Any) 
     assert isinstance(bad, Conflict)
     assert (good.seq, more.seq) == (1, 2)
     assert seen == (1, None, None, [], 0)
-    assert looked == [1]
     assert [item.seq for item in opened.items] == [1, 2]
     assert await opened.store.job("bad") is None
     assert (await opened.store.audit_page()).items == []
     assert await opened.store.items_after(0, opened.store.head, 100) == (opened.items, 2)
+
+
+async def test_its_neighbours_do_not_run_again_for_one_that_fails(opened: Any) -> None:
+    gate, ran = threading.Event(), []
+
+    def fails(tx: Transaction) -> None:
+        raise Conflict("The job is over.")
+
+    waiting = asyncio.create_task(opened.store.write(lambda tx: gate.wait(20)))
+    await asyncio.sleep(0)
+    group = asyncio.gather(
+        *(opened.store.write(op) for op in (lambda tx: ran.append(1), fails, lambda tx: ran.append(2))),
+        return_exceptions=True,
+    )
+    await asyncio.sleep(0)
+    gate.set()
+    await waiting
+    assert isinstance((await group)[1], Conflict)
+    assert ran == [1, 2]
 
 
 async def test_text_that_json_cannot_carry_fails_the_one_who_brought_it(opened: Any, ops: Any, make_job: Any) -> None:
