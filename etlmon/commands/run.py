@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,14 @@ def run(
         return WRAPPER_FAULT
 
 
+_BY_ENVIRONMENT = {
+    "url": "ETLMON_URL",
+    "profile": "ETLMON_PROFILE",
+    "config": "ETLMON_CONFIG",
+    "data_dir": "ETLMON_DATA_DIR",
+}
+
+
 class _WayOut:
     """The way to the server that the shared options name."""
 
@@ -109,19 +118,28 @@ class _WayOut:
         """The reporter of this run; its warnings stay off stderr, which is the command's."""
         import logging
 
-        from etlmon.host.paths import spool_dir
         from etlmon.sdk.guard import LOGGER
         from etlmon.sdk.reporter import Reporter
 
         logging.getLogger(LOGGER).addHandler(logging.NullHandler())
-        reporter = Reporter(self._context.endpoint, spool_dir=spool_dir(self._context.data_dir), source="run")
+        self._follow_options()
+        reporter = Reporter(source="run")
         reporter.on_command(take_command)
         return reporter
 
+    def _follow_options(self) -> None:
+        """Put the options where the reporter and a flusher look. The command has its environment already."""
+        for option, variable in _BY_ENVIRONMENT.items():
+            given = getattr(self._context, option)
+            if given:
+                os.environ[variable] = given
+        if self._context.token_file:
+            from etlmon.host.endpoint import read_token_file
+
+            os.environ["ETLMON_TOKEN"] = read_token_file(self._context.token_file)
+
     def leave_flusher(self) -> None:
-        """It is told the server and the token: they may have come from an option."""
-        from etlmon.host.paths import spool_dir
-        from etlmon.sdk.destination import look_up
+        """It finds directory, server and token as we did, by the environment."""
         from etlmon.sdk.flush import spawn_flusher
 
-        spawn_flusher(spool_dir(self._context.data_dir), look_up(self._context.endpoint))
+        spawn_flusher()

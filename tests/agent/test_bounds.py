@@ -150,3 +150,21 @@ def test_without_a_teller_the_command_runs_unreported(wrapped, listener):
     through = subprocess.run(argv, env=wrapped.env, capture_output=True, timeout=20, stdin=subprocess.DEVNULL)
     assert (through.returncode, len(through.stdout)) == (0, 588_895)
     assert listener.reports == []
+
+
+def test_a_command_that_became_another_users_refuses_what_cannot_be_done(wrapped, listener):
+    changes = (
+        "import etlmon.agent.tree\n"
+        "def denied(*_): raise PermissionError(1, 'Operation not permitted')\n"
+        "etlmon.agent.tree.Tree.stop = etlmon.agent.tree.Tree.terminate = denied"
+    )
+    process = subprocess.Popen(with_changes(changes, "sleep", "60"), env=wrapped.env, stdin=subprocess.DEVNULL)
+    for action in ("pause", "cancel"):
+        asked = listener.ask(action)
+        assert (
+            "another user"
+            in listener.wait("control_refused", lambda said, asked=asked: said["commandId"] == asked)["reason"]
+        )
+    process.terminate()
+    process.wait(20)
+    assert listener.final["kind"] == "failed"
