@@ -211,7 +211,20 @@ async def test_a_token_holds_so_many_connections_but_on_loopback_as_many_as_it_l
         await stage.connect()
     assert caught.value.status == TooManyRequests.status
     await (await stage.connect(token_id="t2")).live()
+    framed = [await stage.connect(token_id=None) for _ in range(3)]
+    for each in framed:
+        await each.say(type="auth", token="good")
+    assert (await framed[2].next())["data"]["code"] == "too_many"
+    assert await framed[2].end() == 4003
     assert not any(each.ws.closed for each in held)
+
+
+async def test_log_lines_are_refused_where_they_are_not_streamed(stage_with) -> None:
+    stage = await stage_with(log_streaming=False)
+    viewer = await stage.connect()
+    await viewer.live()
+    await viewer.say(type="subscribe", data={"topics": ["jobs", "logs"]})
+    assert "log_streaming_enabled" in (await viewer.next())["data"]["message"]
 
 
 # Raw frames: what no honest client sends.

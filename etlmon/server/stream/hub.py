@@ -15,8 +15,9 @@ import msgspec
 from aiohttp import web
 
 from etlmon.core.access import Identity, Role
-from etlmon.core.errors import NotAuthenticated, TooManyRequests, Unavailable
+from etlmon.core.errors import Fault, Invalid, NotAuthenticated, TooManyRequests, Unavailable
 from etlmon.core.events import Item, JobChange, Notice
+from etlmon.core.filters import Node
 from etlmon.core.job import Job
 from etlmon.core.protocol import (
     AUTH_DEADLINE_S,
@@ -24,6 +25,7 @@ from etlmon.core.protocol import (
     CloseCode,
     Cursor,
     MessageType,
+    Wanted,
     wanted_from_query,
 )
 from etlmon.server.limits import is_loopback
@@ -31,10 +33,12 @@ from etlmon.server.stream.groups import Group, Groups
 from etlmon.server.stream.messages import ChangeEntry, Entry, NoticeEntry, entry_of, frames
 from etlmon.server.stream.ring import Ring
 from etlmon.server.stream.selection import Selection, parse_selection
-from etlmon.server.stream.session import CLOSING_S, ConnectionView, Session, ViewerSocket
+from etlmon.server.stream.session import Session
 from etlmon.server.stream.snapshot import KEPT_S, Snapshot, build_snapshot
 from etlmon.server.stream.stats import StreamStats
 from etlmon.server.stream.subscription import Subscription
+from etlmon.server.stream.viewer_socket import CLOSING_S, ViewerSocket
+from etlmon.server.stream.views import ConnectionView, view_session
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_ms: int = 30_000
     ring_size: int = 10_000
     sample_window_ms: int = 0
+    log_streaming: bool = True
 
 
 class Hub:
@@ -273,8 +278,10 @@ class Hub:
         """
         query = {key: request.query.getall(key) for key in request.query if key != "batch"}
         wanted = wanted_from_query(query)
-        parse_selection(wanted, identity or ANYONE, self.clock.now_ms())
-        self._admit(request, identity)
+        self.select(wanted, identity or ANYONE)
+        self._make_room()
+        if identity is not None:
+            self.admit(identity, request.remote)
         ws = ViewerSocket()
         await ws.prepare(request)
         session = Session(self, ws, request, identity)
@@ -294,22 +301,35 @@ class Hub:
                 self._emptied.set()
         return ws
 
-    def _admit(self, request: web.Request, identity: Identity | None) -> None:
+    def _make_room(self) -> None:
         if self._closed:
             raise Unavailable("The server is stopping: connect again.", retry_after_s=RETRY_S)
         if len(self._sessions) >= self._settings.max_connections:
             self.stats.n_refused += 1
             raise Unavailable("Every connection for viewers is taken: try again later.", retry_after_s=RETRY_S)
-        token_id = identity.token_id if identity is not None else None
-        if token_id is None or is_loopback(request.remote or ""):
+
+    def admit(self, identity: Identity, address: str | None) -> None:
+        """TooManyRequests when the identity's token has as many connections as it may; loopback has no such limit."""
+        token_id = identity.token_id
+        if token_id is None or is_loopback(address or ""):
             return
         if sum(_token_of(each) == token_id for each in self._sessions) >= self._settings.per_token:
             self.stats.n_refused += 1
             raise TooManyRequests("This token has too many connections open: close some.", retry_after_s=RETRY_S)
 
+    def select(
+        self, wanted: Wanted, identity: Identity, *, channel: str | None = None
+    ) -> tuple[Selection, Node] | None:
+        """What a client wants, checked as ``parse_selection`` does; Invalid for lines where they are not streamed."""
+        parsed = parse_selection(wanted, identity, self.clock.now_ms(), channel=channel)
+        if parsed is not None and parsed[0].logs and not self._settings.log_streaming:
+            why = "log lines are not streamed here: job_tracking.log_streaming_enabled is off"
+            raise Invalid(f"This subscription is wrong at topics: {why}.", errors=(Fault("topics", why),))
+        return parsed
+
     def connections(self) -> list[ConnectionView]:
         """Who is connected."""
-        return [session.view() for session in self._sessions]
+        return [view_session(session, self.head) for session in self._sessions]
 
     @property
     def n_connections(self) -> int:

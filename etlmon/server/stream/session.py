@@ -7,18 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-from aiohttp import WSCloseCode, WSMsgType, web
+from aiohttp import WSMsgType, web
 
 from etlmon.core.access import Identity
 from etlmon.core.errors import EtlmonError, Invalid, Malformed, NotAuthenticated, TooManyRequests
 from etlmon.core.filters import Node
 from etlmon.core.protocol import (
-    MAX_CLIENT_FRAME,
     MAX_SUBSCRIPTIONS,
     PROTOCOL,
     Auth,
@@ -34,8 +30,10 @@ from etlmon.core.protocol import (
 )
 from etlmon.server.stream.catch_up import catch_up
 from etlmon.server.stream.messages import frames, message
-from etlmon.server.stream.selection import Selection, parse_selection
+from etlmon.server.stream.pulse import Pulse
+from etlmon.server.stream.selection import Selection
 from etlmon.server.stream.subscription import State, Subscription
+from etlmon.server.stream.viewer_socket import ViewerSocket, bound_buffers
 
 if TYPE_CHECKING:
     from etlmon.server.stream.hub import Hub
@@ -44,17 +42,8 @@ logger = logging.getLogger(__name__)
 
 MAIN = "main"
 """The id of the subscription that the query string asks for."""
-MESSAGES_PER_S = 50.0
-MESSAGES_AT_ONCE = 200.0
-"""How fast a client may talk; beyond it is cut with ``CloseCode.TOO_MANY_MESSAGES``."""
-CLOSING_S = 4.0
-"""How long a planned end may take before the connections are cut."""
 ABORT_AFTER_S = 2.0
 """A closing transport would wait for ever to hand over its buffer (aiohttp: facts, realtime §3): then it is cut."""
-WRITE_HIGH = 64 * 1024
-WRITE_LOW = 16 * 1024
-NOTSENT_LOWAT = 32 * 1024
-"""With these a peer that never reads holds about 150 KB of ours, kernel included (facts, realtime §2.2)."""
 PING_FRAME = b"\x89\x00"
 DRAIN = b"drain"
 
@@ -66,67 +55,14 @@ CODES: dict[type[EtlmonError], str] = {
 }
 
 
-class SubscriptionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What an operator is shown of one subscription. ``lag``: how many numbers of the journal it is behind."""
-
-    id: str
-    ch: int
-    state: str
-    lag: int
-    filters: dict[str, Any]
-
-
-class ConnectionView(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What an operator is shown of one connection. ``dropped``: log lines and events that retention took before it."""
-
-    id: str
-    name: str | None
-    role: str | None
-    owner: str | None
-    address: str | None
-    since: int
-    batch: bool
-    state: str
-    lag: int
-    dropped: int
-    latency_ms: float | None
-    subscriptions: list[SubscriptionView]
-
-
-class ViewerSocket(web.WebSocketResponse):
-    """aiohttp's WebSocket as viewers need it: shared frames forbid compression, and each write is followed by a drain.
-
-    ``on_close`` is called before a close frame goes out, whoever began: nothing may follow it.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            compress=False, autoping=False, max_msg_size=MAX_CLIENT_FRAME, writer_limit=0, timeout=CLOSING_S
-        )
-        self.on_close: Callable[[], None] = lambda: None
-
-    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True) -> bool:
-        """As aiohttp's."""
-        self.on_close()
-        return await super().close(code=code, message=message, drain=drain)
-
-
 class Session:
     """See the module. ``n_handed`` counts bytes given to the transport (but for groups' frames, which a stalled peer
     is not given), so that it can be told whether the peer took something."""
 
     __slots__ = (
-        "_allowance",
-        "_allowed_at",
-        "_beat_at",
         "_closer",
         "_closing",
-        "_heard_at",
         "_next_id",
-        "_pinged_at",
-        "_pongs_due",
-        "_taken",
-        "_taken_at",
         "_task",
         "address",
         "batch",
@@ -135,10 +71,10 @@ class Session:
         "hub",
         "id",
         "identity",
-        "latency_ms",
         "n_dropped",
         "n_handed",
         "protocol",
+        "pulse",
         "subscriptions",
         "transport",
         "ws",
@@ -159,20 +95,13 @@ class Session:
         self.connected_at = hub.clock.now_ms()
         self.subscriptions: dict[str, Subscription] = {}
         self.behind: dict[Subscription, None] = {}
-        self.latency_ms: float | None = None
         self.n_dropped = 0
         self.n_handed = 0
         self._task: asyncio.Task[None] | None = None
         self._closer: asyncio.Task[None] | None = None
         self._closing = False
         self._next_id = 1
-        now = hub.monotonic()
-        self._heard_at = self._taken_at = self._allowed_at = now
-        self._beat_at = now + hub.heartbeat_s
-        self._pinged_at: float | None = None
-        self._pongs_due = 0
-        self._taken = 0
-        self._allowance = MESSAGES_AT_ONCE
+        self.pulse = Pulse(hub.monotonic(), hub.heartbeat_s)
         bound_buffers(transport)
         ws.on_close = self.leave
 
@@ -188,8 +117,7 @@ class Session:
         self._subscribe(wanted, MAIN, identity)
         while not self._closing:
             msg = await self.ws.receive()
-            self._heard_at = self.hub.monotonic()
-            if not self._allow(msg.type):
+            if not self.pulse.hear(self.hub.monotonic(), is_pong=msg.type is WSMsgType.PONG):
                 self.hub.stats.n_cut_talking += 1
                 self.cut(CloseCode.TOO_MANY_MESSAGES, "too many messages")
                 return
@@ -203,9 +131,8 @@ class Session:
         if kind is WSMsgType.PING:
             await self.ws.pong(data)
         elif kind is WSMsgType.PONG:
-            if self._pinged_at is not None and not data:
-                self.latency_ms = round((self._heard_at - self._pinged_at) * 1000, 3)
-                self._pinged_at = None
+            if not data:
+                self.pulse.answered()
         elif kind is WSMsgType.BINARY:
             await self._refuse(Malformed("Binary messages are not understood here: send JSON text."), None)
         else:
@@ -253,10 +180,13 @@ class Session:
             if not isinstance(frame, Auth):
                 raise NotAuthenticated('The first message must be {"type": "auth", "token": "…"}.')
             code = CloseCode.NOT_AUTHORISED
-            return self.hub.authenticate(frame.token)
+            identity = self.hub.authenticate(frame.token)
+            code = CloseCode.TOO_MANY_MESSAGES
+            self.hub.admit(identity, self.address)
+            return identity
         except EtlmonError as fault:
             await self._refuse(fault, None)
-            self.cut(code, "not authorised")
+            self.cut(code, "not let in")
             return None
 
     async def _first_text(self) -> str | None:
@@ -264,7 +194,8 @@ class Session:
             msg = await self.ws.receive()
             if msg.type is WSMsgType.TEXT:
                 return str(msg.data)
-            if not await self._hear(msg.type, msg.data):
+            in_time = self.pulse.hear(self.hub.monotonic(), is_pong=msg.type is WSMsgType.PONG)
+            if not in_time or not await self._hear(msg.type, msg.data):
                 return None
 
     async def _welcome(self, identity: Identity) -> None:
@@ -284,7 +215,7 @@ class Session:
     # Subscriptions.
 
     def _subscribe(self, wanted: Wanted, name: str, identity: Identity, *, channel: str | None = None) -> None:
-        parsed = parse_selection(wanted, identity, self.hub.clock.now_ms(), channel=channel)
+        parsed = self.hub.select(wanted, identity, channel=channel)
         if parsed is not None:
             self._follow(*parsed, name, wanted.since)
 
@@ -371,7 +302,7 @@ class Session:
     async def drained(self) -> None:
         """Wait until the peer takes again; a ping carries the wait. ConnectionError when it is gone."""
         self.n_handed += len(PING_FRAME) + len(DRAIN)
-        self._pongs_due += 1
+        self.pulse.pinged()
         await self.ws.ping(DRAIN)
 
     # Watching.
@@ -380,32 +311,20 @@ class Session:
         """Called every second or so: cut a peer that is stalled or silent, beat for the others."""
         if self._closing:
             return
+        heartbeat_s = self.hub.heartbeat_s
         if self.protocol.writing_paused:
-            self._check_stalled(now)
-        elif self._pinged_at is not None and self._silent_since(self._pinged_at, now):
+            taken = self.n_handed - self.transport.get_write_buffer_size()
+            if self.pulse.is_stalled(now, taken, self.hub.stalled_s):
+                self.hub.stats.n_cut_slow += 1
+                self.cut(CloseCode.SLOW, "slow")
+        elif self.pulse.is_silent(now, heartbeat_s):
             self.hub.stats.n_cut_silent += 1
             self.cut(CloseCode.SILENT, "silent")
-        elif now >= self._beat_at:
+        elif self.pulse.is_due(now, heartbeat_s) and self.identity is not None:
             self._beat(now)
 
-    def _silent_since(self, pinged_at: float, now: float) -> bool:
-        return self._heard_at < pinged_at and now - pinged_at >= self.hub.heartbeat_s / 2
-
-    def _check_stalled(self, now: float) -> None:
-        taken = self.n_handed - self.transport.get_write_buffer_size()
-        if taken != self._taken:
-            self._taken, self._taken_at, self._heard_at = taken, now, now
-            self._pinged_at = None
-        elif now - self._taken_at >= self.hub.stalled_s:
-            self.hub.stats.n_cut_slow += 1
-            self.cut(CloseCode.SLOW, "slow")
-
     def _beat(self, now: float) -> None:
-        self._beat_at = now + self.hub.heartbeat_s
-        if self.identity is None:
-            return
-        self._pinged_at = now
-        self._pongs_due += 1
+        self.pulse.pinged(now)
         self.write(PING_FRAME)
         positions = [
             {"id": each.id, "ch": each.group.ch, "cursor": self._position(each), "state": each.state.value}
@@ -418,15 +337,6 @@ class Session:
         if subscription.state is State.LIVE:
             seq = subscription.group.passed(self.hub.head)
         return Cursor(self.hub.store.epoch, seq).format()
-
-    def _allow(self, kind: WSMsgType) -> bool:
-        if kind is WSMsgType.PONG and self._pongs_due > 0:
-            self._pongs_due -= 1
-            return True
-        passed = self._heard_at - self._allowed_at
-        self._allowed_at = self._heard_at
-        self._allowance = min(MESSAGES_AT_ONCE, self._allowance + passed * MESSAGES_PER_S) - 1.0
-        return self._allowance >= 0.0
 
     # The end.
 
@@ -459,49 +369,7 @@ class Session:
     def leave(self) -> None:
         """Take no further part: every subscription ends and the catch-up stops."""
         self._closing = True
-        self.ws.on_close = _nothing
         for subscription in list(self.subscriptions.values()):
             self._end(subscription)
         if self._task is not None:
             self._task.cancel()
-
-    def view(self) -> ConnectionView:
-        """What an operator is shown."""
-        head, identity = self.hub.head, self.identity
-        subscriptions = [
-            SubscriptionView(
-                id=each.id,
-                ch=each.group.ch,
-                state=each.state.value,
-                lag=0 if each.state is not State.LAGGING else head - each.cursor,
-                filters=each.group.selection.describe(),
-            )
-            for each in self.subscriptions.values()
-        ]
-        return ConnectionView(
-            id=self.id,
-            name=identity.name if identity is not None else None,
-            role=identity.role.value if identity is not None else None,
-            owner=identity.owner if identity is not None else None,
-            address=self.address,
-            since=self.connected_at,
-            batch=self.batch,
-            state="lagging" if self.behind else "live",
-            lag=max((each.lag for each in subscriptions), default=0),
-            dropped=self.n_dropped,
-            latency_ms=self.latency_ms,
-            subscriptions=subscriptions,
-        )
-
-
-def _nothing() -> None:
-    """For the second call of ``on_close``."""
-
-
-def bound_buffers(transport: asyncio.Transport) -> None:
-    """Bound what a peer that does not read can hold of ours."""
-    transport.set_write_buffer_limits(high=WRITE_HIGH, low=WRITE_LOW)
-    sock = transport.get_extra_info("socket")
-    option = getattr(socket, "TCP_NOTSENT_LOWAT", None)
-    if option is not None and sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, option, NOTSENT_LOWAT)
