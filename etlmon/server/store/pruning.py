@@ -7,10 +7,12 @@ from collections.abc import Container
 
 from etlmon.server.store import audit, producers
 
-SLICE = 200
-"""Rows a slice may touch (design.md, law 9: no stall of the writer above 50 ms; a job sits in some twenty indexes)."""
+JOBS_SLICE = 50
+"""Jobs in a slice (design.md, law 9: no stall of the writer above 50 ms): each dirties a page in some twenty indexes."""
+SLICE = 500
+"""Other rows in a slice."""
 LONG_SLICE = 5000
-"""The same for small rows that lie side by side."""
+"""Small rows without an index, which lie side by side."""
 
 OLD_JOBS = """
 SELECT key, id, status FROM job

@@ -156,10 +156,10 @@ class Transaction:
 
     # Retention, in slices small enough that nobody waits for them (design.md, law 9).
 
-    def prune_jobs(self, before: int, limit: int = pruning.SLICE) -> int:
+    def prune_jobs(self, before: int, limit: int = pruning.JOBS_SLICE) -> int:
         """Remove up to ``limit`` jobs that were over and unchanged before an instant, with their journal; how many."""
         self._guard()
-        ids, last_seq = pruning.prune_jobs(self._db, before, min(limit, pruning.SLICE), self._dirty)
+        ids, last_seq = pruning.prune_jobs(self._db, before, min(limit, pruning.JOBS_SLICE), self._dirty)
         for job_id in ids:
             self._jobs.forget(job_id)
         self._reach_back_to(last_seq)
