@@ -107,7 +107,7 @@ async def _advance(subscription: Subscription) -> None:
     elif subscription.cursor > hub.head:  # the snapshot was read before the hub was told
         await hub.moved()
     else:
-        found = hub.ring.after(subscription.cursor, SCAN_ENTRIES)
+        found = hub.fanout.ring.after(subscription.cursor, SCAN_ENTRIES)
         if found is None:
             await _advance_from_store(subscription)
         else:
@@ -119,7 +119,7 @@ def _join(subscription: Subscription) -> None:
     """The cursor has met the head in this turn of the loop: from here on the group's frames are this reader's."""
     session, group = subscription.session, subscription.group
     hub = session.hub
-    hub.flush(group)
+    hub.fanout.flush(group)
     group.join(subscription, hub.head)
     subscription.state = State.LIVE
     session.behind.pop(subscription, None)

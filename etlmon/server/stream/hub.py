@@ -1,6 +1,6 @@
-"""The hub: told of every commit, it hands each group's messages to its live members. It never waits for one.
+"""The hub: the stream's door. Told of every commit; knows every connection; lets in, watches over and closes them.
 
-A registry with a clock; what a viewer says is the session's affair, and what it missed the catch-up's.
+How messages reach the live is the fan-out's affair, what a viewer says its session's, what it missed the catch-up's.
 """
 
 from __future__ import annotations
@@ -29,27 +29,22 @@ from etlmon.core.protocol import (
     wanted_from_query,
 )
 from etlmon.server.limits import is_loopback
+from etlmon.server.stream.fanout import Fanout
 from etlmon.server.stream.groups import Group, Groups
-from etlmon.server.stream.messages import ChangeEntry, Entry, NoticeEntry, entry_of, frames
-from etlmon.server.stream.ring import Ring
+from etlmon.server.stream.messages import ChangeEntry, NoticeEntry, entry_of
 from etlmon.server.stream.selection import Selection, parse_selection
 from etlmon.server.stream.session import Session
 from etlmon.server.stream.snapshot import KEPT_S, Snapshot, build_snapshot
 from etlmon.server.stream.stats import StreamStats
-from etlmon.server.stream.subscription import Subscription
 from etlmon.server.stream.viewer_socket import CLOSING_S, ViewerSocket
 from etlmon.server.stream.views import ConnectionView, view_session
 
 logger = logging.getLogger(__name__)
 
-TICK_S = 0.01
-"""A busy group's messages are gathered this long (facts, realtime §2.2: 1 µs a delivery at 100,000 a second)."""
 N_READING = 8
 """How many sessions may read the store for their catch-up at once."""
 MAX_VOLATILE = 10_000
 """Uncommitted states remembered to tell changes; the oldest is forgotten first."""
-MAX_DELAYS = 10_000
-"""Update delays of one frame that are kept to be counted."""
 RETRY_S = 5.0
 ANYONE = Identity(token_id=None, name="", role=Role.VIEWER)
 
@@ -113,19 +108,20 @@ class Hub:
         self.clock = clock
         self.version = version
         self.authenticate = authenticate or _refuse
-        self.head = store.head
-        self.ring = Ring(settings.ring_size, self.head)
-        self.groups = Groups()
         self.stats = StreamStats()
+        self.fanout = Fanout(
+            store.head,
+            settings.ring_size,
+            sample_window_ms=settings.sample_window_ms,
+            stats=self.stats,
+            now=clock.now_ms,
+        )
         self.reading = asyncio.Semaphore(N_READING)
         self.auth_deadline_s = AUTH_DEADLINE_S
         self.stalled_s = STALLED_S
         self._settings = settings
         self._sessions: dict[Session, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._dirty: dict[Group, None] = {}
-        self._flushing: asyncio.Handle | None = None
-        self._flush_at = 0.0
         self._sweeping: asyncio.TimerHandle | None = None
         self._movers: list[asyncio.Future[None]] = []
         self._volatile: dict[str, Job] = {}
@@ -137,18 +133,19 @@ class Hub:
 
     def publish(self, items: Sequence[Item], head: int) -> None:
         """Take committed items, in ``seq`` order; ``head`` is the number up to which all is committed."""
+        fanout = self.fanout
         for item in items:
             if self._volatile and isinstance(item, JobChange):
                 self._volatile.pop(item.after.id, None)
             entry = entry_of(item)
-            self.ring.append(entry)
-            self._offer(entry)
-        self.head = head
+            fanout.ring.append(entry)
+            fanout.offer(entry)
+        fanout.head = head
         for mover in self._movers:
             if not mover.done():
                 mover.set_result(None)
         self._movers.clear()
-        self._schedule()
+        fanout.schedule()
 
     def publish_volatile(self, jobs: Sequence[Job]) -> None:
         """Show live viewers states that cannot be committed now: ``durable`` false, ``seq`` null, never replayed."""
@@ -157,117 +154,16 @@ class Hub:
             before = self._volatile.pop(job.id, None)
             self._volatile[job.id] = job
             change = JobChange(seq=self.head, at=now, before=before, after=job)
-            self._offer(ChangeEntry(change, durable=False))
+            self.fanout.offer(ChangeEntry(change, durable=False))
         while len(self._volatile) > MAX_VOLATILE:
             del self._volatile[next(iter(self._volatile))]
-        self._schedule()
+        self.fanout.schedule()
 
     def announce(self, topic: str, kind: MessageType, data: dict[str, Any]) -> None:
         """Tell live viewers of a topic something that is not journaled (a measurement): ``seq`` null."""
         notice = Notice(seq=self.head, at=self.clock.now_ms(), topic=topic, type=kind, data=data)
-        self._offer(NoticeEntry(notice, durable=False))
-        self._schedule()
-
-    def _offer(self, entry: Entry) -> None:
-        for group in self.groups.interested(entry):
-            if group.is_watched:
-                self._collect(group, entry)
-
-    def _collect(self, group: Group, entry: Entry) -> None:
-        box = group.pending
-        read_at = entry.change.received_at if type(entry) is ChangeEntry else None
-        for sample_of, seq, made in group.messages(entry, 0):
-            if not box:
-                group.pending_from = max(group.position, self.head)
-                self._dirty[group] = None
-            box.add(sample_of, made)
-            if read_at is not None and len(group.read_at) < MAX_DELAYS:
-                group.read_at.append(read_at)
-            if box.full:
-                self.flush(group, seq)
-
-    # Frames to groups.
-
-    def _schedule(self) -> None:
-        """See to it that every group with something pending is flushed when it is due."""
-        if not self._dirty:
-            return
-        now = self.monotonic()
-        due = min(self._due(group) for group in self._dirty)
-        if self._flushing is not None:
-            if self._flush_at <= due or self._flush_at <= now:
-                return
-            self._flushing.cancel()
-        self._flush_at = due
-        loop = asyncio.get_running_loop()
-        self._flushing = loop.call_soon(self._flush_due) if due <= now else loop.call_at(due, self._flush_due)
-
-    def _due(self, group: Group) -> float:
-        """When the next frame goes out: at once after a pause, else a tick after the last; samples can wait longer."""
-        due = group.flushed_at + TICK_S
-        window = self._settings.sample_window_ms
-        if window and group.pending.only_samples:
-            due = max(due, group.sampled_at + window / 1000)
-        return due
-
-    def _flush_due(self) -> None:
-        self._flushing = None
-        soon = self.monotonic() + TICK_S / 10
-        for group in list(self._dirty):
-            if self._due(group) <= soon:
-                self.flush(group)
-        self._schedule()
-
-    def flush(self, group: Group, end: int | None = None) -> None:
-        """Hand what is pending to every live member, as one shared frame; who cannot take it falls behind."""
-        self._dirty.pop(group, None)
-        if not group.pending:
-            return
-        reached = self.head if end is None else max(end, group.position)
-        had_samples = group.pending.has_samples
-        late = self._write(group, group.pending.take(), reached)
-        group.flushed_at = self.monotonic()
-        if had_samples:
-            group.sampled_at = group.flushed_at
-        if group.read_at:
-            self._observe_delays(group)
-        for subscription in late:
-            self.stats.n_fell_behind += 1
-            group.drop(subscription)
-            subscription.session.fall_behind(subscription)
-
-    def _write(self, group: Group, messages: list[bytes], reached: int) -> list[Subscription]:
-        """Write to the members, and move the group to ``reached``; those left out are returned, at their old place."""
-        start, late = group.position, list[Subscription]()
-        for batch in (False, True):
-            members = group.members[batch]
-            if not members:
-                continue
-            frame, n_late = frames(messages, batch=batch), len(late)
-            for member in members:  # the hot loop: 100,000 turns a second when 100 viewers watch 1,000 changes
-                session = member.session
-                if session.protocol.writing_paused or member.cursor != start:
-                    late.append(member)
-                else:
-                    session.transport.write(frame)
-                    member.cursor = reached
-            n_written = len(members) - len(late) + n_late
-            self.stats.n_frames += n_written
-            self.stats.n_bytes += n_written * len(frame)
-        for member in late:
-            if member.cursor == start:
-                member.cursor = group.pending_from
-            else:
-                self.stats.n_misplaced += 1
-                logger.error("A live member was not where its group was", extra={"action": "member_misplaced"})
-        group.position = reached
-        return late
-
-    def _observe_delays(self, group: Group) -> None:
-        now = self.clock.now_ms()
-        for read_at in group.read_at:
-            self.stats.update_delay.observe(max(0, now - read_at) / 1000)
-        group.read_at.clear()
+        self.fanout.offer(NoticeEntry(notice, durable=False))
+        self.fanout.schedule()
 
     # Connections.
 
@@ -349,17 +245,15 @@ class Hub:
     def apply(self, settings: Settings) -> None:
         """Take changed settings; connections stay."""
         self._settings = settings
-        self.ring.size = settings.ring_size
+        self.fanout.ring.size = settings.ring_size
+        self.fanout.sample_window_ms = settings.sample_window_ms
 
     async def close(self, reason: str) -> None:
         """Say goodbye to everybody and close; who takes no notice is cut. No one is let in from here on."""
         self._closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
-        if self._flushing is not None:
-            self._flushing.cancel()
-        for group in list(self._dirty):
-            self.flush(group)
+        self.fanout.close()
         for number, session in enumerate(list(self._sessions)):
             session.say_goodbye(reason, retry_after_ms=500 + number * 10)
             session.cut(CloseCode.RESTART, reason)
@@ -375,6 +269,16 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # For sessions.
+
+    @property
+    def head(self) -> int:
+        """All up to here is committed, and known to every group."""
+        return self.fanout.head
+
+    @property
+    def groups(self) -> Groups:
+        """Every group in use."""
+        return self.fanout.groups
 
     @property
     def heartbeat_s(self) -> float:
