@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from etlmon.core.events import EventKind
-from etlmon.core.job import Status
+from etlmon.core.job import LogLine, Status
 from etlmon.server.store import pruning
 from etlmon.server.store.commands import Command
 from etlmon.server.store.producers import ProducerMark
@@ -116,6 +116,15 @@ async def test_what_is_settled_silent_or_long_done_goes_and_the_rest_stays(opene
     assert await opened.store.write(lambda tx: (tx.producer("old"), tx.producer("new").seq)) == (None, 1)
     assert {c.id for c in await opened.store.commands_of_job("j")} == {"oldNone", "newNone", f"new{T0 + DAY}"}
     assert [deed.subject for deed in (await opened.store.audit_page()).items] == ["new"]
+
+
+async def test_the_commits_of_lines_go_with_their_day_file(opened: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(3):
+        line = LogLine(seq=n + 1, job_id="j", name="crm_sync", at=T0, level=20, message="row")
+        await opened.store.write(lambda tx, line=line: (tx.next_seq(), tx.append_lines([line])))
+    assert await opened.store.write(lambda tx: tx.prune_rest(T0)) == 0
+    monkeypatch.setattr(type(opened.store.logs), "oldest_seq", 2)
+    assert await opened.store.write(lambda tx: tx.prune_rest(T0)) == 2
 
 
 async def test_the_log_is_folded_in_by_the_writer_and_cut_when_it_has_grown_too_long(

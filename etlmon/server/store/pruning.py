@@ -8,7 +8,7 @@ from collections.abc import Container
 from etlmon.server.store import audit, producers
 
 JOBS_SLICE = 50
-"""Jobs in a slice (design.md, law 9: no stall of the writer above 50 ms): each dirties a page in some twenty indexes."""
+"""Jobs in a slice (design.md, law 9: no stall of the writer above 50 ms): each sits in some twenty indexes."""
 SLICE = 500
 """Other rows in a slice."""
 LONG_SLICE = 5000

@@ -178,10 +178,11 @@ class Transaction:
         return pruning.prune_log_runs(self._db, self._logs.oldest_seq, min(limit, pruning.LONG_SLICE))
 
     def prune_rest(self, before: int, limit: int = pruning.SLICE) -> int:
-        """Remove up to ``limit`` each of settled commands, silent producers and audit lines older than an instant."""
+        """Remove up to ``limit`` each of settled commands, silent producers and audit lines older than an instant, and
+        the commits of log lines that are gone; how many."""
         self._guard()
         self._marks.clear()
-        return pruning.prune_rest(self._db, before, min(limit, pruning.SLICE))
+        return pruning.prune_rest(self._db, before, min(limit, pruning.SLICE)) + self.prune_log_runs()
 
     def _reach_back_to(self, seq: int) -> None:
         self.oldest = max(self.oldest, seq)
