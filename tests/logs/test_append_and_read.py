@@ -58,6 +58,17 @@ async def test_pages_follow_each_other_without_gap_or_double_in_both_directions(
     assert await everything(store, 100, LogQuery(limit=7, descending=True)) == lines[::-1]
 
 
+async def test_a_page_of_long_lines_is_short_and_says_where_to_go_on(open_store: Open, make_line: Make) -> None:
+    store = open_store(page_bytes=25_000, recent_bytes=25_000)
+    lines = [make_line(seq, "x" * 10_000) for seq in range(1, 11)]
+    store.append(lines)
+    page = await store.read(LogQuery(), 10)
+    assert (page.lines, page.next) == (lines[:3], "3")
+    assert await everything(store, 10) == lines
+    assert await everything(store, 10, LogQuery(descending=True)) == lines[::-1]
+    assert [line for run in await store.runs(0, 10, 100) for line in run] == lines
+
+
 async def test_a_tail_is_the_last_matches_in_order(open_store: Open, make_line: Make) -> None:
     store = open_store()
     lines = [make_line(seq) for seq in range(1, 101)]

@@ -15,6 +15,8 @@ import pytest
 from etlmon.core.errors import StoreRefused, StoreUnavailable
 from etlmon.core.job import LogLine
 from etlmon.server.store.logs import LogQuery, LogStore
+from etlmon.server.store.logs.chunks import build
+from etlmon.server.store.logs.columns import Columns
 from etlmon.server.store.logs.reading import FileScan, Step
 
 Make = Callable[..., LogLine]
@@ -61,6 +63,18 @@ async def test_a_clock_that_goes_back_does_not_take_the_order_back(
     store.append([make_line(3)])
     assert names(tmp_path) == ["20251123-0.db"]
     assert await seqs(store) == [1, 2, 3]
+
+
+async def test_a_file_begun_while_the_clock_is_behind_sorts_after_the_newest(
+    open_store: Open, make_line: Make, clock: Any, tmp_path: Path
+) -> None:
+    store = open_store(roll_bytes=1)
+    store.append([make_line(1)])
+    clock.at -= 3 * DAY
+    store.append([make_line(2)])
+    assert names(tmp_path) == ["20251123-0.db", "20251123-1.db"]
+    store.close()
+    assert await seqs(open_store(2)) == [1, 2]
 
 
 async def test_a_file_that_has_grown_enough_is_followed_by_another(
@@ -335,3 +349,50 @@ async def test_a_file_that_may_not_be_read_stops_the_start_and_is_not_renamed(
     with pytest.raises(StoreRefused, match="the right to it"):
         open_store(1)
     assert names(tmp_path) == ["20251123-0.db"]
+
+
+async def test_a_block_that_could_not_be_taken_back_is_not_compacted_when_its_day_ends(
+    open_store: Open, make_line: Make, clock: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store()
+    store.append([make_line(1)])
+    ref = store.append([make_line(2, "void")])
+    file = store._writer.files[0]
+
+    def refuse(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as full:
+        full.setattr(file, "_drop", refuse)
+        store.discard(ref)
+    clock.at += DAY
+    store.append([make_line(5)])
+    store.append([make_line(6)])
+    await until(lambda: file.complete)
+    assert file.n_lines == 1
+    assert await seqs(store) == [1, 5, 6]
+
+
+async def test_what_a_broken_round_left_is_removed_and_its_numbers_are_not_given_again(
+    open_store: Open, make_line: Make, clock: Any, tmp_path: Path
+) -> None:
+    store = open_store()
+    store.append([make_line(seq, f"word{seq}") for seq in range(1, 4)])
+    store._compaction.stop()
+    file = store._writer.files[0]
+    left = build([Columns.of([make_line(seq, "leftover") for seq in range(1, 4)])], 1000)
+    file.put_chunks(list(left))
+    store.close()
+    store = open_store(3)
+    clock.at += DAY
+    store.append([make_line(4)])
+    await until(lambda: store._writer.files[0].complete)
+    assert (await store.read(LogQuery(words="leftover"), 4)).lines == []
+    assert [line.seq for line in (await store.read(LogQuery(words="word2"), 4)).lines] == [2]
+    connection = sqlite3.connect(tmp_path / "logs" / "20251123-0.db")
+    assert (
+        connection.execute("SELECT count(*) FROM chunk").fetchone()
+        == connection.execute("SELECT count(*) FROM body").fetchone()
+    )
+    assert connection.execute("SELECT min(id) FROM chunk").fetchone()[0] > 1
+    connection.close()

@@ -69,16 +69,17 @@ async def test_readers_beside_appends_and_compaction_see_each_line_once(open_sto
             await asyncio.sleep(0.001)
             continue
         rounds += 1
-        forward, back, job, streamed = await asyncio.gather(
+        forward, back, found, job, streamed = await asyncio.gather(
             pages(store, LogQuery(limit=500), head),
             pages(store, LogQuery(limit=700, descending=True), head),
+            pages(store, LogQuery(limit=300, words="row"), head),
             pages(store, LogQuery(limit=100, job_ids=frozenset({"job-1"})), head),
             runs(store, head),
         )
         assert forward == list(range(1, head + 1))
         assert back == forward[::-1]
         assert job == [seq for seq in forward if seq % 3 == 1]
-        assert streamed == forward
+        assert streamed == found == forward
     appender.join()
     assert store.stats().lines == N_APPENDS * N_LINES
 

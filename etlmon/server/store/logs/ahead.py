@@ -43,13 +43,12 @@ class Ahead:
         for start, end, lines in pieces:
             if start <= after < end:
                 first, last = bisect_right(lines, after, key=_seq), bisect_left(lines, upto + 1, key=_seq)
-                found = lines[first:last][:limit]
-                return found, found[-1].seq if len(found) == limit else min(end, upto)
+                return lines[first:last][:limit], end
         lines, end = self._following(after, upto, _TIMES * limit)
         if len(lines) > limit:
             with self._lock:
                 self._pieces.append((after, end, lines))
-        return lines[:limit], end if len(lines) <= limit else lines[limit - 1].seq
+        return lines[:limit], end
 
 
 def line_size(line: LogLine) -> int:
