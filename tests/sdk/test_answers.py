@@ -90,6 +90,29 @@ def test_a_restarted_server_is_found_on_its_new_port(
     assert here.messages() == ["two"]
 
 
+def test_while_a_local_server_is_down_reports_do_not_go_to_whoever_has_the_default_port(
+    make_server: Callable[..., Any], make_reporter: Callable[..., Any]
+) -> None:
+    local, stranger = make_server(), make_server()
+    stranger.token = None
+    known = Endpoint(url=local.url, token="t0ken", origin="/home/server.json")
+    looks = 0
+
+    def source() -> Endpoint:
+        nonlocal looks
+        looks += 1
+        return known if looks == 1 else Endpoint(url=stranger.url, token=None, origin="default")
+
+    reporter = make_reporter(source)
+    reporter.log("j", "info", "one")
+    assert reporter.flush(20)
+    local.stop()
+    reporter.log("j", "info", "two")
+    assert not reporter.flush(0.3)
+    assert looks > 1
+    assert stranger.requests == []
+
+
 def test_a_busy_server_is_shown_where_the_jobs_stand(server: Any, make_reporter: Callable[..., Any]) -> None:
     server.fault = lambda n, body: "status:503:0.01" if "now" not in body else None
     reporter = make_reporter(server.endpoint())

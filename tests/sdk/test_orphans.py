@@ -273,6 +273,9 @@ def test_the_flusher_waits_for_a_local_server_that_was_stopped_and_finds_it_on_i
         ("named", "up", Standing.FOREIGN),
         ("named", "down", Standing.FOREIGN),
         ("nothing", "up", Standing.OURS),
+        ("default with a token", "down", Standing.WAIT),
+        ("default with a token", "up", Standing.OURS),
+        ("default with a token", "rotated", Standing.FOREIGN),
     ],
 )
 def test_how_a_spool_stands_to_a_server(made_for: str, known_now: str, expected: Standing) -> None:
@@ -280,6 +283,7 @@ def test_how_a_spool_stands_to_a_server(made_for: str, known_now: str, expected:
         "up": Endpoint(url="http://127.0.0.1:1", token="t", origin="/home/server.json"),
         "moved": Endpoint(url="http://127.0.0.1:2", token="t", origin="/home/server.json"),
         "down": Endpoint(url="http://127.0.0.1:8081", token=None, origin="default"),
+        "default with a token": Endpoint(url="http://127.0.0.1:8081", token="t", origin="default"),
         "rotated": Endpoint(url="http://127.0.0.1:1", token="new", origin="/home/server.json"),
         "other home": Endpoint(url="http://127.0.0.1:1", token="t", origin="/other/server.json"),
         "named": Endpoint(url="http://127.0.0.1:1", token="t", origin="ETLMON_URL"),

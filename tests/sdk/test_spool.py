@@ -223,6 +223,35 @@ def test_any_interleaving_of_appends_batches_and_deaths_delivers_each_once(
     assert list(directory.iterdir()) == []
 
 
+def test_a_death_between_removing_a_segment_and_the_next_cut_leaves_no_mark_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = make(tmp_path / "s", segment_bytes=100)
+    for n in range(3):
+        spool.append(LOG, line(n))
+    first = spool.next_batch(500, 1 << 20)
+    spool.taken()
+
+    class Killed(BaseException):
+        pass
+
+    def die(region: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(spool, "_set_down", die)
+    with pytest.raises(Killed):
+        spool.next_batch(500, 1 << 20)
+    spool.abandon()
+    heir = adopt(tmp_path / "s")
+    assert heir is not None
+    batches = drain(heir)
+    assert [batch.missing for batch in batches] == [0, 0]
+    assert first is not None
+    assert texts([first, *batches]) == [line(n) for n in range(3)]
+    assert batches[0].seq == first.seq + 1
+    heir.close()
+
+
 # -- going on as a new producer -------------------------------------------------------------------------------------
 
 
