@@ -8,25 +8,10 @@ from etlmon.core.job import LEVEL_ALIASES, LEVEL_NAME, LEVEL_NUMBER
 
 DEFAULT = "info"
 _LOOKED_AT = 200
-_WORDS = (
-    "err",
-    "warn",
-    "debug",
-    "fatal",
-    "crit",
-    "trace",
-    "exception",
-    "fail",
-    "panic",
-    "sever",
-    "alert",
-    "emerg",
-    "level",
-    "lvl",
-)
+_WORDS = ("err", "warn", "debug", "fatal", "crit", "trace", "exception", "fail", "panic", "severe")
 """Without one of these a line is of the default level: looked for in the whole text at once, then line by line."""
 
-_NAMES = "trace|debug|info|notice|warn|warning|error|err|severe|critical|crit|fatal|panic|alert|emerg"
+_NAMES = "trace|debug|info|notice|warn|warning|error|err|severe|critical|crit|fatal|panic"
 _LEVEL = re.compile(
     rf"\b(?:({_NAMES.upper()}|FAIL|FAILED|FAILURE)\b"  # 2026-01-31 08:00:00 ERROR …
     rf"|(?i:level|lvl|severity)[\"']?\s*[=:]\s*[\"']?(\w+)"  # level=error, "level": "error"

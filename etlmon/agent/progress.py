@@ -91,16 +91,20 @@ class ProgressReader:
 
 def read_line(line: str) -> tuple[Reading | None, bool]:
     """What the line says of progress, and whether that is beyond doubt."""
-    bar = _TQDM.search(line)
-    if bar is not None:
-        return _of_tqdm(bar), True
-    drawn = _BAR.search(line) is not None
-    sure = drawn or _IN_BRACKETS.search(line) is not None or _COUNTED.search(line) is not None
-    step = _step_of(line) if drawn else None
-    percent = _PERCENT.search(line)
+    if "%|" in line:
+        bar = _TQDM.search(line)
+        if bar is not None:
+            return _of_tqdm(bar), True
+    percent = _PERCENT.search(line) if "%" in line else None
     if percent is not None and float(percent[1]) <= 100:
-        return Reading(float(percent[1]), step=step), sure
-    return _of_fraction(line, step), sure
+        reading: Reading | None = Reading(float(percent[1]))
+    else:
+        reading = _of_fraction(line) if "/" in line or "of" in line else None
+    if reading is None:
+        return None, False
+    if _BAR.search(line) is not None:
+        return reading._replace(step=_step_of(line)), True
+    return reading, _IN_BRACKETS.search(line) is not None or _COUNTED.search(line) is not None
 
 
 def _of_tqdm(bar: re.Match[str]) -> Reading:
@@ -114,7 +118,7 @@ def _of_tqdm(bar: re.Match[str]) -> Reading:
     return Reading(percent, step=step)
 
 
-def _of_fraction(line: str, step: str | None) -> Reading | None:
+def _of_fraction(line: str) -> Reading | None:
     match = _FRACTION.search(line)
     if match is None:
         return None
@@ -122,11 +126,10 @@ def _of_fraction(line: str, step: str | None) -> Reading | None:
     if not 0 <= done <= total or total < 2:
         return None
     percent = done * 100 / total
-    if _SIZED.match(line, match.end()) or not (done.is_integer() and total.is_integer()):
-        return Reading(percent, step=step)
-    if _RECORDS.search(line):
-        return Reading(percent, int(done), int(total), step)
-    return Reading(percent, step=step)
+    whole = done.is_integer() and total.is_integer() and not _SIZED.match(line, match.end())
+    if whole and _RECORDS.search(line):
+        return Reading(percent, int(done), int(total))
+    return Reading(percent)
 
 
 def _number(text: str) -> float:
