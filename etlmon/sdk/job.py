@@ -102,10 +102,13 @@ class Job:
         """Whether this is the wrapper's job (``etlmon run``, a worker) rather than one of our own."""
         self.is_open = False
         self.parent: Job | None = None
+        self._reporter: Reporter | None = None
         self._pid = os.getpid()
-        self._fencing_token: int | None = None
+        self.fencing_token: int | None = None
+        """What a worker's job carries in every report."""
         self._token: Token[Job | None] | None = None
-        self._step: str | None = None
+        self.current_step: str | None = None
+        """The step that is open."""
         self._summary: dict[str, Any] = {}
         self._lock = threading.RLock()
         self._loops: list[Loop] = []
@@ -123,7 +126,7 @@ class Job:
     @property
     def reporter(self) -> Reporter:
         """What takes this job's reports."""
-        return self._plan.reporter or process.reporter()
+        return self._reporter or self._plan.reporter or process.reporter()
 
     @property
     def is_ours(self) -> bool:
@@ -142,6 +145,7 @@ class Job:
         if self.is_open:
             return
         self._begin()
+        self._reporter = self.reporter
         self.parent = around if around is not None and around.is_open else None
         wrapped = os.environ.get("ETLMON_JOB_ID")
         if wrapped and self.parent is None:
@@ -159,7 +163,7 @@ class Job:
         self.id = job_id
         self.joined = True
         token = os.environ.get("ETLMON_FENCING_TOKEN", "")
-        self._fencing_token = int(token) if token.isascii() and token.isdigit() else None
+        self.fencing_token = int(token) if token.isascii() and token.isdigit() else None
 
     def complete(self) -> None:
         """The job is done."""
@@ -191,8 +195,8 @@ class Job:
             if self._vitals is not None and self.is_ours and monotonic_s() - self._vitals_at >= VITALS_LEAST_S:
                 self._samples.put({}, self._vitals.sample())
             self._samples.send()
-            if final["kind"] == "completed" and self._step is not None:
-                self.finish_step(self._step)
+            if final["kind"] == "completed" and self.current_step is not None:
+                self.finish_step(self.current_step)
             self.is_open = False
         self.control.release()
         process.leave(self)
@@ -205,7 +209,7 @@ class Job:
         if self._pid != os.getpid():
             return  # a forked child came to the end of its parent's block: that is the parent's to say
         if final["kind"] == "failed":
-            final["failure"]["step"] = self._step
+            final["failure"]["step"] = self.current_step
         if final["kind"] == "cancelled" and self.control.cancel is not None:
             final["commandId"] = self.control.cancel.id
         self._report({**final, "summary": self._summary or None})
@@ -274,22 +278,22 @@ class Job:
     @harmless
     def _start_step(self, name: str) -> None:
         with self._lock:
-            if not self.is_open or self._step == name:
+            if not self.is_open or self.current_step == name:
                 return
-            if self._step is not None:
-                self.finish_step(self._step)
+            if self.current_step is not None:
+                self.finish_step(self.current_step)
             self._samples.send()
-            self._step = name
+            self.current_step = name
             self._report({"kind": "step_started", "step": name})
 
     @harmless
     def finish_step(self, name: str) -> None:
         """Finish the step ``name``, if it is the one that is open."""
         with self._lock:
-            if not self.is_open or self._step != name:
+            if not self.is_open or self.current_step != name:
                 return
             self._samples.send()
-            self._step = None
+            self.current_step = None
             counted = self._samples.known.get("recordsProcessed")
             metrics = None if counted is None else {"recordsProcessed": counted}
             self._report({"kind": "step_finished", "step": name, "metrics": metrics})
@@ -341,9 +345,9 @@ class Job:
             message,
             at=at,
             logger=logger,
-            step=self._step,
+            step=self.current_step,
             fields=fields or None,
-            fencing_token=self._fencing_token,
+            fencing_token=self.fencing_token,
         )
 
     # -- control ------------------------------------------------------------------------------------------------
@@ -437,13 +441,13 @@ class Job:
             "name": self._plan.name,
             "type": self._plan.type,
             "status": "paused" if self.control.paused else "running",
-            "currentStep": self._step,
+            "currentStep": self.current_step,
             **self._samples.state(self._plan.total),
         }
 
     def _report(self, content: dict[str, Any]) -> None:
         self._reported_at = monotonic_s()
-        self.reporter.report({**content, "jobId": self.id, "fencingToken": self._fencing_token})
+        self.reporter.report({**content, "jobId": self.id, "fencingToken": self.fencing_token})
 
     def after_fork(self) -> None:
         """In a forked child: locks that another thread of the parent may have held are not ours."""

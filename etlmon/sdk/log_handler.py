@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from etlmon.sdk import process
 from etlmon.sdk.arguments import text_of
 from etlmon.sdk.guard import harmless
 from etlmon.sdk.job_log import formatted
 
+if TYPE_CHECKING:
+    from etlmon.sdk.job import Job
+
 _STANDARD: Final = frozenset(vars(logging.LogRecord("", 0, "", 0, "", (), None))) | {"message", "asctime", "taskName"}
 """What every record has: the rest came by ``extra`` and becomes the line's fields."""
+_N_PLAIN: Final = len(vars(logging.LogRecord("", 0, "", 0, "", (), None)))
 _PLAIN: Final = logging.Formatter()
 _LEVELS: Final = (
     (logging.CRITICAL, "critical"),
@@ -61,14 +65,17 @@ class LogHandler(logging.Handler):
             inside.depth = depth
 
     @harmless
-    def _take(self, job: Any, record: logging.LogRecord) -> None:
+    def _take(self, job: Job, record: logging.LogRecord) -> None:
         number = record.levelno
-        job.say(
+        job.reporter.log(
+            job.id,
             _NAMES.get(number) or level_of(number),
             self._text(record),
             at=int(record.created * 1000),
             logger=record.name,
+            step=job.current_step,
             fields=_fields(record),
+            fencing_token=job.fencing_token,
         )
 
     def _text(self, record: logging.LogRecord) -> str:
@@ -85,6 +92,8 @@ class LogHandler(logging.Handler):
 
 
 def _fields(record: logging.LogRecord) -> dict[str, Any] | None:
+    if len(record.__dict__) == _N_PLAIN:
+        return None
     extra = record.__dict__.keys() - _STANDARD
     if not extra:
         return None

@@ -15,15 +15,14 @@ from pathlib import Path
 from typing import Final
 from zlib import crc32
 
-import msgspec
 from msgspec.structs import replace
 
-from etlmon.core.instants import format_instant
 from etlmon.host.clock import monotonic_s, now_ms
-from etlmon.sdk.frames import LOG, SAMPLE, STATE, pack_frame, read_frames
+from etlmon.sdk.frames import LOG, SAMPLE, STATE, pack_frame
 from etlmon.sdk.guard import warn_once
 from etlmon.sdk.losses import Losses, subject_of
 from etlmon.sdk.mark import HISTORY, Cut, Header, Mark, new_producer
+from etlmon.sdk.region import Region, choose
 from etlmon.sdk.segments import START, Segment, bytes_in, segment_indexes, segment_path
 from etlmon.sdk.tail import Batch, Limits, Tail
 
@@ -32,39 +31,6 @@ MAX_LATE: Final = 1000
 RETRY_DISK_S: Final = 1.0
 MEASURE_S: Final = 30.0
 CHUNK_SLACK: Final = 64 * 1024
-
-
-class _Region(msgspec.Struct, frozen=True):
-    """What lies in the bytes of one batch: the records chosen, those left out as too old, and the damage between."""
-
-    raw: bytes
-    payloads: tuple[bytes, ...] = ()
-    ends: tuple[int, ...] = ()
-    """Where in ``raw`` each chosen record ends."""
-    too_old: tuple[bytes, ...] = ()
-    horizon: int = 0
-    damaged: int = 0
-
-
-def _choose(data: bytes, horizon: int, max_reports: int, max_bytes: int) -> _Region:
-    """As many whole records from the head of ``data`` as one batch takes, without log lines from before ``horizon``."""
-    payloads: list[bytes] = []
-    ends: list[int] = []
-    too_old: list[bytes] = []
-    size = damaged = at = 0
-    limit = format_instant(horizon) if horizon else ""
-    for kind, payload, start, end in read_frames(data):
-        if payloads and (len(payloads) >= max_reports or size + len(payload) > max_bytes):
-            break
-        damaged += start != at
-        at = end
-        if limit and kind == LOG and subject_of(payload).at < limit:
-            too_old.append(payload)
-            continue
-        payloads.append(payload)
-        ends.append(end)
-        size += len(payload) + 1
-    return _Region(data[:at], tuple(payloads), tuple(ends), tuple(too_old), horizon if too_old else 0, damaged)
 
 
 class FileSpool:
@@ -92,7 +58,7 @@ class FileSpool:
         self._reader: Segment | None = None
         self._at = (mark.cut.segment, max(mark.cut.end, START))
         self._open: Batch | None = None
-        self._region: _Region | None = None
+        self._region: Region | None = None
         self._closed = False
         self._own = 0
         self._others = 0
@@ -267,7 +233,7 @@ class FileSpool:
             self._write_cut(replace(cut, n=n, sizes=sizes))
         else:
             length = region.ends[n - 1]
-            self._region = _Region(region.raw[:length], region.payloads[:n], region.ends[:n])
+            self._region = Region(region.raw[:length], region.payloads[:n], region.ends[:n])
             self._at = (cut.segment, cut.start + length)
             self._write_cut(replace(cut, end=self._at[1], n=n, crc=crc32(self._region.raw), sizes=sizes))
         self._open = replace(batch, payloads=batch.payloads[:n])
@@ -357,7 +323,7 @@ class FileSpool:
             return None  # removed or unreadable: there is nothing to deliver from it
         return self._reader
 
-    def _read_on(self, max_reports: int, max_bytes: int) -> _Region | None:
+    def _read_on(self, max_reports: int, max_bytes: int) -> Region | None:
         """The next records from where the last batch ended; None when this segment has no more."""
         index, offset = self._at
         end = self._end(index)
@@ -371,13 +337,13 @@ class FileSpool:
             min(end, offset + max_bytes + CHUNK_SLACK),
             end,
         ):  # a record larger than a batch: read all there is
-            region = _choose(reader.read(offset, stop), horizon, max_reports, max_bytes)
+            region = choose(reader.read(offset, stop), horizon, max_reports, max_bytes)
             if region.raw:
                 return region
         self._at = (index, end)
         return None
 
-    def _set_down(self, region: _Region) -> None:
+    def _set_down(self, region: Region) -> None:
         """Make ``region`` the open batch: on disk first, since it may be sent from the next instruction on."""
         index, start = self._at
         end = start + len(region.raw)
@@ -454,7 +420,7 @@ class FileSpool:
             return
         reader = self._reading(cut.segment)
         raw = reader.read(cut.start, cut.end) if reader is not None else b""
-        region = _choose(raw, cut.horizon, cut.n, 1 << 62)
+        region = choose(raw, cut.horizon, cut.n, 1 << 62)
         if len(raw) != cut.end - cut.start or crc32(raw) != cut.crc:
             self._region = region
             self._open = Batch(cut.producer, cut.seq, region.payloads, missing=max(1, cut.n - len(region.payloads)))
