@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from typing import Any
+from collections.abc import Iterable
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -38,10 +40,16 @@ class Envelope(msgspec.Struct, frozen=True, kw_only=True, rename="camel", forbid
 
 
 class Batch(msgspec.Struct, frozen=True, kw_only=True):
-    """A batch as the recorder takes it: ``reports`` are (index, report); ``skew_ms`` is added to their instants."""
+    """A batch as the recorder takes it; ``skew_ms`` is added to the reports' instants.
 
-    reports: list[tuple[int, r.AnyReport]]
+    ``indexes`` are the reports' places in the body when some of its ``size`` were refused (None: their own).
+    """
+
+    reports: list[r.AnyReport]
+    indexes: list[int] | None = None
     refused: list[r.Refusal]
+    job_ids: set[str]
+    n_bytes: int
     size: int
     producer: str | None
     seq: int
@@ -49,6 +57,10 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     skew_ms: int
     now: list[dict[str, Any]]
     has_lines: bool
+
+    def numbered(self) -> Iterable[tuple[int, r.AnyReport]]:
+        """Each report with its place in the body."""
+        return enumerate(self.reports) if self.indexes is None else zip(self.indexes, self.reports, strict=True)
 
 
 _envelope = msgspec.json.Decoder(Envelope)
@@ -62,19 +74,23 @@ def parse_batch(body: bytes, received_at: int) -> Batch:
     envelope = _parse_envelope(body)
     raw = bytes(envelope.reports)
     producer, seq = _parse_producer(envelope)
-    reports, refused, size = _parse_reports(raw)
+    read = _parse_reports(raw)
+    size = len(read.reports) + len(read.refused)
     if size > MAX_REPORTS:
         raise Invalid(f"The batch holds {size} reports: send at most {MAX_REPORTS} at once.")
     return Batch(
-        reports=reports,
-        refused=refused,
+        reports=read.reports,
+        indexes=read.indexes,
+        refused=read.refused,
+        job_ids=read.job_ids,
+        n_bytes=len(body),
         size=size,
         producer=producer,
         seq=seq,
         hash=hashlib.sha256(raw).digest() if producer is not None else b"",
         skew_ms=_skew(envelope, received_at),
         now=envelope.now or [],
-        has_lines=any(type(report) is r.Log for _, report in reports),
+        has_lines=any(type(report) is r.Log for report in read.reports),
     )
 
 
@@ -130,32 +146,43 @@ def _skew(envelope: Envelope, received_at: int) -> int:
     return 0 if abs(skew) < SKEW_TOLERANCE_MS else skew
 
 
-def _parse_reports(raw: bytes) -> tuple[list[tuple[int, r.AnyReport]], list[r.Refusal], int]:
+class _Read(NamedTuple):
+    reports: list[r.AnyReport]
+    indexes: list[int] | None
+    refused: list[r.Refusal]
+    job_ids: set[str]
+
+
+_job_id_of = attrgetter("job_id")
+
+
+def _parse_reports(raw: bytes) -> _Read:
     try:
         reports = _all_reports.decode(raw)
     except (msgspec.ValidationError, RecursionError):
         return _parse_each(raw)
-    if all(is_job_id(job_id) for job_id in {report.job_id for report in reports}):
-        return list(enumerate(reports)), [], len(reports)
-    return _parse_each(raw)
+    job_ids = set(map(_job_id_of, reports))
+    return _Read(reports, None, [], job_ids) if all(map(is_job_id, job_ids)) else _parse_each(raw)
 
 
-def _parse_each(raw: bytes) -> tuple[list[tuple[int, r.AnyReport]], list[r.Refusal], int]:
+def _parse_each(raw: bytes) -> _Read:
     try:
         pieces = _each_report.decode(raw)
     except msgspec.ValidationError:
         raise Invalid("reports must be a list.", errors=(Fault("reports", "must be a list"),)) from None
     except RecursionError:
         raise Malformed("The reports are nested too deeply.") from None
-    taken: list[tuple[int, r.AnyReport]] = []
+    taken: list[r.AnyReport] = []
+    indexes: list[int] = []
     refused: list[r.Refusal] = []
     for index, piece in enumerate(pieces):
         report = parse_report(bytes(piece))
         if isinstance(report, str):
             refused.append(r.Refusal(index, report))
         else:
-            taken.append((index, report))
-    return taken, refused, len(pieces)
+            taken.append(report)
+            indexes.append(index)
+    return _Read(taken, indexes, refused, set(map(_job_id_of, taken)))
 
 
 def parse_report(raw: bytes) -> r.AnyReport | str:

@@ -105,7 +105,7 @@ class Recorder:
             return taking.take()
 
         try:
-            receipt = await self._store.write(op, reserve=not batch.has_lines)
+            receipt = await self._store.write(op, reserve=not batch.has_lines, n_bytes=batch.n_bytes)
         except StoreUnavailable:
             self._hear(batch, now)
             await self._show_volatile(batch, identity)
@@ -116,9 +116,8 @@ class Recorder:
     def _hear(self, batch: Batch, now: int) -> None:
         if batch.producer is not None:
             self._heard[batch.producer] = now
-        for job_id in {report.job_id for _, report in batch.reports}:
-            if job_id in self._watched:
-                self._heard[job_id] = now
+        for job_id in batch.job_ids & self._watched.keys():
+            self._heard[job_id] = now
 
     async def _show_volatile(self, batch: Batch, identity: Identity) -> None:
         """Viewers go on seeing what cannot be committed now, marked as such (design.md, law 8)."""
@@ -146,8 +145,10 @@ class Recorder:
             raise Invalid(f"The progress report cannot be taken: {report}.")
         now = self._now()
         batch = Batch(
-            reports=[(0, report)],
+            reports=[report],
             refused=[],
+            job_ids={job_id},
+            n_bytes=len(body),
             size=1,
             producer=None,
             seq=0,

@@ -69,7 +69,7 @@ class Taking:
             repeat = self._repeat(batch.producer)
             if repeat is not None:
                 return repeat
-        for index, report in batch.reports:
+        for index, report in batch.numbered():
             if type(report) is r.Log:
                 self._take_line(index, report)
             else:
@@ -181,7 +181,7 @@ class Taking:
             return
         first = self.tx.next_seq(len(lines))
         self.tx.append_lines(lines)
-        jobs = {job_id: job for job_id in {line.job_id for line in lines} if (job := self.tx.job(job_id)) is not None}
+        jobs = {job_id: job for job_id in self._owners if (job := self.tx.job(job_id)) is not None}
         self.tx.publish(LogRun(seq=first, at=self.now, lines=lines, jobs=jobs))
         self.accepted += len(lines)
         self._lines = []

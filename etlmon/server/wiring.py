@@ -25,6 +25,7 @@ from etlmon.server.services.duty import Duty, Service
 from etlmon.server.services.reaper import Reaper
 from etlmon.server.services.resources import Resources
 from etlmon.server.services.retention import Retention
+from etlmon.server.services.soundness import Soundness
 from etlmon.server.services.token_upkeep import TokenUpkeep
 from etlmon.server.store.logs.settings import LogSettings
 from etlmon.server.store.store import Store, StoreSettings
@@ -102,7 +103,9 @@ async def build_context(launch: Launch, store: Store, publisher: Publisher) -> C
         hub,
         now=now_ms,
         settings=RecorderSettings(
-            lost_after_ms=tracking.lost_after, max_line_bytes=config.monitoring.logs.max_line_bytes
+            lost_after_ms=tracking.lost_after,
+            max_line_bytes=config.monitoring.logs.max_line_bytes,
+            history_ms=config.monitoring.history.retention_days * 86_400_000,
         ),
     )
     context = Context(
@@ -136,6 +139,7 @@ def build_duties(context: Context) -> dict[str, Duty]:
     services: tuple[Service, ...] = (
         Reaper(context.recorder, monotonic_s),
         Retention(context.recorder),
+        Soundness(context.store, context.started_at),
         TokenUpkeep(context.tokens, context.hub, context.store),
         context.resources,
     )

@@ -36,7 +36,7 @@ def test_a_good_batch_comes_through_whole() -> None:
 def test_the_fields_of_a_line_are_taken_and_kept_as_they_came(fields: dict[str, Any]) -> None:
     batch = parse({"reports": [log(fields=fields), log(fields=None), log()]})
     assert batch.refused == []
-    kept = [report.fields for _, report in batch.reports if isinstance(report, r.Log)]
+    kept = [report.fields for report in batch.reports if isinstance(report, r.Log)]
     assert json.loads(bytes(kept[0])) == fields
     assert (bytes(kept[1]), kept[2]) == (b"null", msgspec.UNSET)
 
@@ -44,7 +44,7 @@ def test_the_fields_of_a_line_are_taken_and_kept_as_they_came(fields: dict[str, 
 def test_bad_reports_are_refused_by_index_and_the_rest_kept() -> None:
     wrong = [{"kind": "nonsense", "jobId": "j"}, {"kind": "progress", "jobId": "j", "progressPercent": "many"}, 7]
     batch = parse({"reports": [log(), *wrong, log()]})
-    assert [index for index, _ in batch.reports] == [0, 4]
+    assert batch.indexes == [0, 4]
     assert [refusal.index for refusal in batch.refused] == [1, 2, 3]
 
 
@@ -57,7 +57,7 @@ def test_an_unknown_key_names_the_nearest_one() -> None:
 
 def test_kinds_are_taken_in_any_case() -> None:
     batch = parse({"reports": [{"kind": "Job_Started", "jobId": "j1"}]})
-    assert isinstance(batch.reports[0][1], r.JobStarted)
+    assert isinstance(batch.reports[0], r.JobStarted)
 
 
 @pytest.mark.parametrize(
@@ -78,12 +78,12 @@ def test_a_report_that_is_a_nest_of_brackets_is_refused_alone() -> None:
         batch = parse(body)
     except Malformed:
         return
-    assert [index for index, _ in batch.reports] == [0]
+    assert batch.indexes == [0]
 
 
 def test_a_lone_surrogate_costs_nobody_their_batch() -> None:
     batch = parse(b'{"reports":[{"kind":"log","jobId":"j","message":"a\\ud800b"},{"kind":"heartbeat","jobId":"j"}]}')
-    line = batch.reports[0][1]
+    line = batch.reports[0]
     assert isinstance(line, r.Log)
     assert line.message == "a\ufffdb"
     assert len(batch.reports) == 2
@@ -131,7 +131,7 @@ reports = st.dictionaries(keys, json_values | st.sampled_from([*r.KINDS, "j1", "
 @given(st.lists(reports, max_size=6))
 def test_every_report_is_either_taken_or_refused(given_reports: list[dict[str, Any]]) -> None:
     batch = parse({"reports": given_reports})
-    indexes = [index for index, _ in batch.reports] + [refusal.index for refusal in batch.refused]
+    indexes = [index for index, _ in batch.numbered()] + [refusal.index for refusal in batch.refused]
     assert sorted(indexes) == list(range(len(given_reports)))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
+from operator import attrgetter
 from typing import Any
 
 import msgspec
@@ -220,6 +221,9 @@ class ChangeEntry:
         return self._gap
 
 
+_message_of = attrgetter("message")
+
+
 class LinesEntry:
     """Committed log lines, and the message of each once somebody wanted it."""
 
@@ -229,7 +233,7 @@ class LinesEntry:
         self.run = run
         self.last_seq = run.last_seq
         self.size = len(run.lines)
-        self.weight = sum(len(line.message) for line in run.lines)
+        self.weight = sum(map(len, map(_message_of, run.lines)))
         self._parts: list[Parts | None] = [None] * len(run.lines)
         self._by_job: dict[str, list[LogLine]] | None = None
 
