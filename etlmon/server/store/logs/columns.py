@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import accumulate
 from operator import attrgetter, sub
 
@@ -186,6 +186,7 @@ def decode(body: bytes, decompressor: zstandard.ZstdDecompressor) -> Body:
     return Body(_bodies.decode(decompressor.decompress(body)))
 
 
+@lru_cache(maxsize=16_384)
 def job_key(job_id: str) -> int:
     """A 32-bit key of a job id, for skipping what cannot hold its lines; two jobs may share one."""
     return zlib.crc32(job_id.encode("utf-8", "replace"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -83,6 +84,7 @@ class DayFile:
         self.upto_seq: int | None = None
         self.void: set[int] = set()
         self._newest = self._before_newest = 0
+        self._size, self._grown = 0, sys.maxsize
         self.n_lines = 0
         self.n_uncompacted = 0
         self.n_blocks = 0
@@ -116,6 +118,12 @@ class DayFile:
                 "A log file is damaged: some of its lines may not be shown, and new ones go to the next file",
                 extra={"action": "log_file_damaged", "path": str(self.path), "why": str(fault)},
             )
+
+    def is_below(self, max_bytes: int) -> bool:
+        """Whether the file is smaller than ``max_bytes``, or was a moment ago: it looks seldom, being asked often."""
+        if self._grown >= max_bytes // 64:
+            self._size, self._grown = self.size(), 0
+        return self._size < max_bytes
 
     def companions(self) -> list[Path]:
         """The file and what SQLite keeps beside it."""
@@ -161,7 +169,9 @@ class DayFile:
         for blocks_gone, n, raw in gone:
             self._count(-blocks_gone, -n, -raw)
         self._count(len(blocks), sum(b.span.n for b in blocks), sum(b.span.raw for b in blocks))
-        self.written_bytes += sum(len(b.data) + _FRAMES for b in blocks)
+        size = sum(len(b.data) + _FRAMES for b in blocks)
+        self.written_bytes += size
+        self._grown += size
         self._newest, self._before_newest = first, self.last_seq
         self.last_seq = blocks[-1].span.last_seq
 

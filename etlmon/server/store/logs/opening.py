@@ -37,7 +37,7 @@ CREATE TABLE part (                      -- which chunks hold lines of a job
     job INTEGER NOT NULL, chunk INTEGER NOT NULL, PRIMARY KEY (job, chunk)
 ) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE word USING fts5(text, content='', detail=none, columnsize=0, tokenize='ascii');
-INSERT INTO word (word, rank) VALUES ('automerge', 16), ('pgsz', 16000);
+INSERT INTO word (word, rank) VALUES ('automerge', 16), ('crisismerge', 64), ('pgsz', 8000);
 """
 
 

@@ -185,7 +185,7 @@ class LogWriter:
         today = _day(self.now())
         if newest is None or newest.sealed or newest.damaged or newest.day < today:
             return self._roll(today)
-        return newest if newest.size() < self.settings.file_bytes else self._roll(today)
+        return newest if newest.is_below(self.settings.file_bytes) else self._roll(today)
 
     def _roll(self, today: str) -> DayFile:
         """A new file after the newest, which is sealed. A clock that went back does not take the order back."""
