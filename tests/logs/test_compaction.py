@@ -144,3 +144,17 @@ def test_fields_stay_with_their_lines_when_only_some_blocks_have_any(make_line: 
     (chunk,) = build([block(1, None), block(4, b"{}"), block(7, None)], 10_000)
     body = decode(chunk.data, zstandard.ZstdDecompressor())
     assert [body.line(place).fields for place in range(9)] == [None] * 3 + [msgspec.Raw(b"{}")] * 3 + [None] * 3
+
+
+async def test_a_search_for_very_many_or_very_long_words_finds_what_has_them_all(
+    open_still: Open, make_line: Make
+) -> None:
+    store = open_still(round_bytes=1)
+    many = " ".join(f"w{n}" for n in range(3_000))
+    long = "x" * 16_000
+    store.append([make_line(1, many), make_line(2, many[:-1]), make_line(3, long)])
+    store._writer.settle(3)
+    assert store._compaction.run_once()
+    assert [line.seq for line in (await store.read(LogQuery(words=many), 3)).lines] == [1]
+    assert [line.seq for line in (await store.read(LogQuery(words=long.upper()), 3)).lines] == [3]
+    assert (await store.read(LogQuery(words=long + "x"), 3)).lines == []

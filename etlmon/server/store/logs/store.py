@@ -71,8 +71,7 @@ class LogStore:
 
     async def read(self, query: LogQuery, head: int) -> LogPage:
         """The lines up to ``head`` that match, a page of them; Invalid for words or a pattern that cannot be."""
-        matcher = Matcher(query)
-        return await self._in_thread(lambda: self._read(matcher, head, self.settings.page_bytes))
+        return await self._in_thread(lambda: self._read(Matcher(query), head, self.settings.page_bytes))
 
     async def runs(self, after: int, upto: int, limit: int) -> list[list[LogLine]]:
         """The first ``limit`` lines with after < seq ≤ upto, in order, as runs of consecutive ``seq``."""

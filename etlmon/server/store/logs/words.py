@@ -12,6 +12,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 _WORD = re.compile(r"[^\W_]+")
+_MOST_WORDS = 32
+"""Enough to choose the chunks by; each line is looked at in any case. FTS5 refuses expressions that are too deep."""
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 
 
@@ -47,5 +49,5 @@ def index_text(messages: Sequence[str]) -> str:
 
 
 def match_expression(words: Sequence[str]) -> str:
-    """The FTS5 query for all of ``words``; quoted, so that AND, NEAR or NOT are words like others."""
-    return " AND ".join(f'"{word}"' for word in words)
+    """The FTS5 query for all of ``words``, or of very many the longest; quoted: AND, NEAR and NOT are words too."""
+    return " AND ".join(f'"{word}"' for word in sorted(words, key=len, reverse=True)[:_MOST_WORDS])
