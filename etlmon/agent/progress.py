@@ -25,7 +25,9 @@ _COUNTED = re.compile(
     r"|downloaded|uploaded|downloading|uploading|loading|processing|copying|receiving|resolving|compressing|writing)s?\b",
     re.IGNORECASE,
 )
-_RECORDS = re.compile(r"\b(?:row|record|line|item|message|event)s?\b", re.IGNORECASE)
+_THINGS = r"(?:row|record|line|item|message|event)s?"
+_RECORDS_AFTER = re.compile(rf"\s*{_THINGS}\b", re.IGNORECASE)
+_RECORDS_BEFORE = re.compile(rf"\b{_THINGS}\W*$", re.IGNORECASE)
 _SIZED = re.compile(r"\s*(?:[kKMGT]?i?B|bytes)\b")
 _IN_BRACKETS = re.compile(rf"^\W*[\[(]\s*(?:{_NUMBER}\s*(?:/|of)\s*{_NUMBER}|\d{{1,3}}(?:\.\d+)?\s?%)\s*[\])]")
 _DIGITS = re.compile(r"\d+")
@@ -69,7 +71,8 @@ class ProgressReader:
         reading, sure = read_line(line)
         if reading is None:
             return None
-        shape = _DIGITS.sub("#", line)[:40] if not sure else f"bar {reading.step} {reading.total}"
+        drawn = "%|" in line or _BAR.search(line) is not None
+        shape = f"bar {reading.step} {reading.total}" if drawn else _shape(line)
         before = self._risen.get(shape)
         if len(self._risen) >= _KNOWN_SHAPES and before is None:
             self._risen.clear()
@@ -87,6 +90,15 @@ class ProgressReader:
             return True
         self._missed += 1
         return False
+
+
+def _shape(line: str) -> str:
+    """What two states of one count have in common: the words before it, and its total. What follows may change."""
+    count = _FRACTION.search(line)
+    if count is not None:
+        return f"{_DIGITS.sub('#', line[: count.start(1)])[-40:]}/{count[2]}"
+    percent = _PERCENT.search(line)
+    return _DIGITS.sub("#", line if percent is None else line[: percent.start(1)])[-40:]
 
 
 def read_line(line: str) -> tuple[Reading | None, bool]:
@@ -127,7 +139,7 @@ def _of_fraction(line: str) -> Reading | None:
         return None
     percent = done * 100 / total
     whole = done.is_integer() and total.is_integer() and not _SIZED.match(line, match.end())
-    if whole and _RECORDS.search(line):
+    if whole and (_RECORDS_AFTER.match(line, match.end()) or _RECORDS_BEFORE.search(line, 0, match.start())):
         return Reading(percent, int(done), int(total))
     return Reading(percent)
 

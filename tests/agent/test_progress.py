@@ -114,3 +114,14 @@ def test_a_real_tqdm_is_read_to_its_end():
 def test_any_bytes_are_survived(data):
     reading = ProgressReader().look(data)
     assert reading is None or 0 <= reading.percent <= 100
+
+
+def test_a_count_whose_words_change_with_each_line_is_one_count() -> None:
+    reader = ProgressReader()
+    lines = (b"1/16 Endeavor Air: 1 flights\n", b"9/16 United Air Lines: 8 flights\n", b"16/16 Mesa: 94 flights\n")
+    readings = [reader.look(line) for line in lines]
+    assert [None if each is None else (each.percent, each.done) for each in readings] == [
+        None,
+        (56.25, None),
+        (100.0, None),
+    ]

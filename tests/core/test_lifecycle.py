@@ -268,3 +268,9 @@ def test_an_agents_clock_that_is_off_is_corrected_and_the_future_is_not_believed
     believed = apply(None, an_hour_ahead, T0, Context())
     assert isinstance(believed, Accepted)
     assert believed.job.started_at == T0
+
+
+def test_a_first_report_of_no_records_does_not_drag_the_rate_down() -> None:
+    job, _ = run([r.Progress(job_id="j1", records_processed=n * 100) for n in range(3)])
+    assert job is not None
+    assert job.metrics["processingRate"] == 100.0
