@@ -125,7 +125,9 @@ def progress(job: Job, report: r.Progress, at: int) -> Verdict:
     if report.records_processed is not None:
         done_before = job.metrics.get("recordsProcessed") or 0
         metrics["recordsProcessed"] = report.records_processed
-        rate = smoothed_rate(job.metrics.get("processingRate") or None, report.records_processed - done_before, elapsed_ms)
+        rate = smoothed_rate(
+            job.metrics.get("processingRate") or None, report.records_processed - done_before, elapsed_ms
+        )
         if rate is not None and "processingRate" not in (report.metrics or {}):
             metrics["processingRate"] = rate
     percent = _percent(report, metrics, job.progress_percent)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -58,9 +57,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     now: list[dict[str, Any]]
     has_lines: bool
 
-    def numbered(self) -> Iterable[tuple[int, r.AnyReport]]:
-        """Each report with its place in the body."""
-        return enumerate(self.reports) if self.indexes is None else zip(self.indexes, self.reports, strict=True)
+    def index(self, place: int) -> int:
+        """Where in the body the report at ``place`` of ``reports`` stood."""
+        return place if self.indexes is None else self.indexes[place]
 
 
 _envelope = msgspec.json.Decoder(Envelope)

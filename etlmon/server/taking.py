@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+from msgspec import UNSET
 from msgspec.structs import replace
 
 from etlmon.core import lifecycle
@@ -59,8 +60,6 @@ class Taking:
         self.refused = list(batch.refused)
         self._owners: dict[str, LineOwner] = {}
         self._warnings: dict[str, int] = {}
-        self._lines: list[LogLine] = []
-        self._next_line_seq = 0
 
     def take(self) -> r.Receipt:
         """Take the whole batch; the receipt is for after the commit. Conflict on a hole or other content."""
@@ -69,13 +68,14 @@ class Taking:
             repeat = self._repeat(batch.producer)
             if repeat is not None:
                 return repeat
-        for index, report in batch.numbered():
+        place, size = 0, len(batch.reports)
+        while place < size:
+            report = batch.reports[place]
             if type(report) is r.Log:
-                self._take_line(index, report)
+                place = self._take_lines(place)
             else:
-                self._flush_lines()
-                self._take_report(index, report)
-        self._flush_lines()
+                self._take_report(batch.index(place), report)
+                place += 1
         self._count_warnings()
         if batch.producer is not None:
             mark = ProducerMark(
@@ -117,43 +117,61 @@ class Taking:
 
     # Log lines.
 
-    def _take_line(self, index: int, report: r.Log) -> None:
-        job_id = report.job_id
-        owner = self._owners.get(job_id) or self._line_owner(report)
-        if owner.refused is not None:
-            self.refused.append(r.Refusal(index, owner.refused))
-            return
-        level = LEVEL_NUMBER.get(report.level)
-        if level is None:
+    def _take_lines(self, place: int) -> int:
+        """Take the run of lines that begins at ``place``; the place after it. What the hot loop touches is local."""
+        reports, now, skew_ms, max_bytes = self.batch.reports, self.now, self.batch.skew_ms, self.max_line_bytes
+        lines: list[LogLine] = []
+        seq, last_at, last_ms = self.tx.head, None, now
+        while place < len(reports) and type(report := reports[place]) is r.Log:
+            owner = self._owners.get(report.job_id)
+            if owner is None:
+                self._flush(lines)
+                lines, owner = [], self._line_owner(report)
+                seq = self.tx.head
+            level, fields = LEVEL_NUMBER.get(report.level), report.fields
+            if level is None or fields is not UNSET or owner.refused is not None:
+                level, fields = self._check_line(place, report, owner)
+            place += 1
+            if level is None:
+                continue
+            if level >= WARNING:
+                self._warnings[report.job_id] = self._warnings.get(report.job_id, 0) + 1
+            if report.at != last_at:
+                last_at = report.at
+                last_ms = now if last_at is None else min(now, from_datetime(last_at) + skew_ms)
+            seq += 1
+            line = LogLine(
+                seq,
+                report.job_id,
+                owner.name,
+                last_ms,
+                level,
+                clean_line(report.message, max_bytes),
+                None if report.logger is None else _clean_logger(report.logger),
+                owner.step if report.step is None else clean_name(report.step),
+                None if fields is UNSET else fields,
+                owner.attempt,
+            )
+            lines.append(line)
+        self._flush(lines)
+        return place
+
+    def _check_line(
+        self, place: int, report: r.Log, owner: LineOwner
+    ) -> tuple[int | None, msgspec.Raw | msgspec.UnsetType]:
+        """The level and fields of a line that is out of the ordinary; without a level it is refused."""
+        why, level = owner.refused, None
+        if why is None:
             try:
                 level = parse_level(report.level)
             except ValueError as fault:
-                self.refused.append(r.Refusal(index, str(fault)))
-                return
-        fields = None if isinstance(report.fields, msgspec.UnsetType) else report.fields
-        if fields is not None and (why := _fields_fault(bytes(fields))) is not None:
-            self.refused.append(r.Refusal(index, why))
-            return
-        if level >= WARNING:
-            self._warnings[job_id] = self._warnings.get(job_id, 0) + 1
-        lines = self._lines
-        if not lines:
-            self._next_line_seq = self.tx.head + 1
-        lines.append(
-            LogLine(
-                self._next_line_seq,
-                job_id,
-                owner.name,
-                self.now if report.at is None else min(self.now, from_datetime(report.at) + self.batch.skew_ms),
-                level,
-                clean_line(report.message, self.max_line_bytes),
-                None if report.logger is None else _clean_logger(report.logger),
-                owner.step if report.step is None else clean_name(report.step),
-                fields,
-                owner.attempt,
-            )
-        )
-        self._next_line_seq += 1
+                why = str(fault)
+        if why is None and not isinstance(report.fields, msgspec.UnsetType):
+            why = _fields_fault(bytes(report.fields))
+        if why is not None:
+            self.refused.append(r.Refusal(self.batch.index(place), why))
+            return None, UNSET
+        return level, report.fields
 
     def _line_owner(self, report: r.Log) -> LineOwner:
         """What lines of this job carry; a job that the first line brings to life goes through the lifecycle once."""
@@ -162,7 +180,6 @@ class Taking:
             owner = LineOwner("", None, 1, OTHERS_JOB)
         else:
             if job is None or job.status is Status.PENDING or job.fencing_token is not None or is_lost(job):
-                self._flush_lines()
                 verdict = lifecycle.apply(job, report, self.now, self._context(job, report))
                 if isinstance(verdict, Rejected):
                     self._journal_refusal(verdict, job)
@@ -174,9 +191,8 @@ class Taking:
         self._owners[report.job_id] = owner
         return owner
 
-    def _flush_lines(self) -> None:
-        """Give the lines gathered so far to the transaction, as one run of consecutive numbers."""
-        lines = self._lines
+    def _flush(self, lines: list[LogLine]) -> None:
+        """Give the transaction a run of lines, whose consecutive numbers begin after its head."""
         if not lines:
             return
         first = self.tx.next_seq(len(lines))
@@ -184,7 +200,6 @@ class Taking:
         jobs = {job_id: job for job_id in self._owners if (job := self.tx.job(job_id)) is not None}
         self.tx.publish(LogRun(seq=first, at=self.now, lines=lines, jobs=jobs))
         self.accepted += len(lines)
-        self._lines = []
 
     def _count_warnings(self) -> None:
         for job_id, n in self._warnings.items():

@@ -131,7 +131,7 @@ reports = st.dictionaries(keys, json_values | st.sampled_from([*r.KINDS, "j1", "
 @given(st.lists(reports, max_size=6))
 def test_every_report_is_either_taken_or_refused(given_reports: list[dict[str, Any]]) -> None:
     batch = parse({"reports": given_reports})
-    indexes = [index for index, _ in batch.numbered()] + [refusal.index for refusal in batch.refused]
+    indexes = [batch.index(place) for place in range(len(batch.reports))] + [refusal.index for refusal in batch.refused]
     assert sorted(indexes) == list(range(len(given_reports)))
 
 

@@ -22,6 +22,7 @@ Context = tuple[str, str, str | None, str | None, int]
 """What many lines share: job id, name, logger, step, attempt."""
 
 _context = attrgetter("job_id", "name", "logger", "step", "attempt")
+_seq, _at, _level, _message, _fields = map(attrgetter, ("seq", "at", "level", "message", "fields"))
 _encoder = msgspec.msgpack.Encoder()
 
 
@@ -44,14 +45,14 @@ class Columns(msgspec.Struct):
         """The columns of ``lines``, which are in ``seq`` order."""
         contexts = list(map(_context, lines))
         numbers = {context: number for number, context in enumerate(dict.fromkeys(contexts))}
-        fields = [line.fields for line in lines]
+        fields = list(map(_fields, lines))
         return cls(
             contexts=list(numbers),
             which=list(map(numbers.__getitem__, contexts)),
-            seqs=[line.seq for line in lines],
-            ats=[line.at for line in lines],
-            levels=[line.level for line in lines],
-            messages=[line.message for line in lines],
+            seqs=list(map(_seq, lines)),
+            ats=list(map(_at, lines)),
+            levels=list(map(_level, lines)),
+            messages=list(map(_message, lines)),
             fields=None if fields.count(None) == len(fields) else [f if f is None else bytes(f) for f in fields],
         )
 
