@@ -23,16 +23,22 @@ _STEP_BYTES = 1_000_000
 _FEW_JOBS = 64
 """Up to so many jobs their chunks are looked up one by one; beyond, a round's chunks are read and compared."""
 
-_ROUNDS = """SELECT first_seq, last_seq, first_chunk, last_chunk, grave, first_at, last_at FROM round
-             WHERE last_seq > :low AND first_seq < :high ORDER BY last_seq {direction}"""
+_STEP_BLOCKS = 128
+_ROUNDS = """SELECT first_seq, last_seq, first_chunk, last_chunk FROM round
+             WHERE last_seq > :low AND first_seq < :high
+               AND last_seq <= ifnull((SELECT min(last_seq) FROM round WHERE last_seq >= :high), 9223372036854775807)
+               AND grave >= :level AND last_at >= :since AND first_at < :until {of_jobs}
+             ORDER BY last_seq {direction}"""
+_OF_JOBS = "AND EXISTS (SELECT 1 FROM part WHERE job IN ({keys}) AND chunk BETWEEN first_chunk AND last_chunk)"
 _BLOCKS = """SELECT first_seq, last_seq, append_seq, grave, first_at, last_at, jobs FROM block
              WHERE last_seq > :low AND first_seq < :high
                AND last_seq <= ifnull((SELECT min(last_seq) FROM block WHERE last_seq >= :high), 9223372036854775807)
              ORDER BY last_seq {direction}"""
 _CHUNKS = """SELECT id, first_seq, last_seq, job FROM chunk
-             WHERE id BETWEEN ? AND ? AND last_seq > ? AND first_seq < ?
-               AND grave >= ? AND last_at >= ? AND first_at < ?"""
-_PARTS = "SELECT chunk FROM part WHERE job IN ({marks}) AND chunk BETWEEN ? AND ?"
+             WHERE id BETWEEN :first AND :last AND last_seq > :low AND first_seq < :high
+               AND grave >= :level AND last_at >= :since AND first_at < :until"""
+_PARTS = "SELECT chunk FROM part WHERE job IN ({keys}) AND chunk BETWEEN ? AND ?"
+_ANY_PART = "SELECT 1 FROM part WHERE job IN ({keys}) LIMIT 1"
 
 _seq = itemgetter(0)
 _local = threading.local()
@@ -68,6 +74,14 @@ class FileScan:
         self.damaged = 0
         self._backwards = matcher.query.backwards
         self._direction = "DESC" if self._backwards else "ASC"
+        q = matcher.query
+        self._bounds = {
+            "level": q.level or 0,
+            "since": -MAX_SEQ if q.since is None else q.since,
+            "until": MAX_SEQ if q.until is None else q.until,
+        }
+        few = matcher.keys is not None and len(matcher.keys) <= _FEW_JOBS
+        self._few_keys = ", ".join(map(str, matcher.keys)) if few and matcher.keys is not None else None
         self._candidates: list[int] = []
         self._indexed_upto = 0
 
@@ -98,31 +112,34 @@ class FileScan:
         return found[:most]
 
     def _in_rounds(self, low: int, high: int) -> Step | None:
-        rows = self.connection.execute(_ROUNDS.format(direction=self._direction), {"low": low, "high": high})
-        for first_seq, last_seq, first_chunk, last_chunk, grave, first_at, last_at in rows.fetchall():
-            if self.matcher.may_hold(grave, first_at, last_at):
-                sources = self._chunks(first_chunk, last_chunk, low, high)
-                if sources:
-                    return Step(sources, first_seq if self._backwards else last_seq)
+        of_jobs = ""
+        if self._few_keys is not None:
+            if self.connection.execute(_ANY_PART.format(keys=self._few_keys)).fetchone() is None:
+                return None
+            of_jobs = _OF_JOBS.format(keys=self._few_keys)
+        rows = self.connection.execute(
+            _ROUNDS.format(of_jobs=of_jobs, direction=self._direction), {"low": low, "high": high, **self._bounds}
+        )
+        for first_seq, last_seq, first_chunk, last_chunk in rows:
+            sources = self._chunks(first_chunk, last_chunk, low, high)
+            if sources:
+                rows.close()
+                return Step(sources, first_seq if self._backwards else last_seq)
         return None
 
     def _chunks(self, first: int, last: int, low: int, high: int) -> list[Source]:
         wanted = self._with_words(first, last)
         keys = self.matcher.keys
-        if keys is not None and len(keys) <= _FEW_JOBS and wanted != set():
-            marks = ",".join("?" * len(keys))
-            rows = self.connection.execute(_PARTS.format(marks=marks), (*keys, first, last))
-            parts = {chunk for (chunk,) in rows}
+        if self._few_keys is not None and wanted != set():
+            parts = {chunk for (chunk,) in self.connection.execute(_PARTS.format(keys=self._few_keys), (first, last))}
             wanted = parts if wanted is None else wanted & parts
             keys = None
         if wanted is not None:
             if not wanted:
                 return []
             first, last = min(wanted), max(wanted)
-        q = self.matcher.query
         rows = self.connection.execute(
-            _CHUNKS,
-            (first, last, low, high, q.level or 0, q.since or -MAX_SEQ, q.until if q.until is not None else MAX_SEQ),
+            _CHUNKS, {"first": first, "last": last, "low": low, "high": high, **self._bounds}
         )
         return [
             Source(first_seq, last_seq, chunk, None)
@@ -156,7 +173,7 @@ class FileScan:
             data = self.connection.execute("SELECT data FROM block WHERE last_seq = ?", (last_seq,)).fetchone()[0]
             sources.append(Source(first_seq, last_seq, 0, data))
             read += len(data)
-            if read >= _STEP_BYTES:
+            if read >= _STEP_BYTES or len(sources) >= _STEP_BLOCKS:
                 break
         if not sources:
             return None
