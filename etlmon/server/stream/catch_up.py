@@ -85,13 +85,13 @@ async def _show(subscription: Subscription, reason: str | None) -> None:
     """Send the snapshot, before it ``subscribed`` when ``reason`` says why there is one; go on from its position."""
     session = subscription.session
     snapshot = await session.hub.snapshot(subscription.group)
-    if subscription.state is State.ENDED:
+    if subscription.has_ended():
         return
     if reason is not None:
         await _tell_subscribed(subscription, snapshot.position, reason)
     for part in snapshot.messages:
         await session.hand([part])
-        if subscription.state is State.ENDED:
+        if subscription.has_ended():
             return
     subscription.cursor = snapshot.position
 

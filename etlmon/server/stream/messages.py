@@ -36,7 +36,7 @@ Parts = tuple[bytes, bytes]
 """A message without its ``ch``: what stands before the number, and after."""
 
 
-class JobUpdate(Record, kw_only=True):
+class JobUpdate(Record, frozen=True, kw_only=True):
     """The data of ``job_status_update`` and ``job_progress``: interface.md's key list."""
 
     job_id: str
@@ -60,7 +60,7 @@ class JobUpdate(Record, kw_only=True):
     durable: bool | UnsetType = UNSET
 
 
-class MetricsUpdate(Record):
+class MetricsUpdate(Record, frozen=True, kw_only=True):
     """The data of ``metrics_update``."""
 
     job_id: str

@@ -40,3 +40,7 @@ class Subscription:
         self.state = State.NEW
         self.cursor = group.position
         self.told = False
+
+    def has_ended(self) -> bool:
+        """Whether it was given up while something else was awaited."""
+        return self.state is State.ENDED
