@@ -179,13 +179,21 @@ class Stage:
         self.hub = hub
         self.url = url
         self.http = http
+        self.viewers: list[Viewer] = []
 
     async def connect(
         self, query: str = "", *, role: str = "viewer", token_id: str | None = "t1", **kwargs: Any
     ) -> Viewer:
         headers = {"X-Role": role, "X-Token-Id": token_id} if token_id is not None else {}
         url = f"{self.url}/ws" + (f"?{query}" if query else "")
-        return Viewer(await self.http.ws_connect(url, headers=headers, max_msg_size=0, **kwargs))
+        self.viewers.append(Viewer(await self.http.ws_connect(url, headers=headers, max_msg_size=0, **kwargs)))
+        return self.viewers[-1]
+
+    async def leave(self) -> None:
+        """Cut what viewers the test left open."""
+        for viewer in self.viewers:
+            viewer.ws._response.close()
+        await self.http.close()
 
     async def wait(self, true: Callable[[], bool]) -> None:
         """Until the fact holds."""
@@ -214,10 +222,6 @@ class RealStage(Stage):
         self.journal.epoch = self.store.epoch
 
     async def stop(self) -> None:
-        for site in list(self.runner.sites):
-            await site.stop()
-        for _ in range(5):
-            await asyncio.sleep(0)  # asyncio makes the transports of whom it accepted: only then the runner knows them
         await self.hub.close("restart")
         await self.runner.cleanup()
         await self.store.close()
@@ -296,11 +300,11 @@ def open_http() -> aiohttp.ClientSession:
 @pytest.fixture
 async def real_stage(tmp_path: Path) -> AsyncIterator[RealStage]:
     """A stage over a real store."""
-    async with open_http() as http:
-        stage = RealStage(tmp_path, http)
-        await stage.start()
-        yield stage
-        await stage.stop()
+    stage = RealStage(tmp_path, open_http())
+    await stage.start()
+    yield stage
+    await stage.leave()
+    await stage.stop()
 
 
 def identify(request: web.Request) -> Identity | None:
@@ -322,7 +326,7 @@ def journal() -> MemoryJournal:
 @pytest.fixture
 async def stage_with(journal: MemoryJournal) -> AsyncIterator[Callable[..., Awaitable[Stage]]]:
     """Makes a stage with settings of the test's own."""
-    runners: list[tuple[web.AppRunner, Hub, aiohttp.ClientSession]] = []
+    made: list[tuple[web.AppRunner, Stage]] = []
 
     async def make(**settings: Any) -> Stage:
         hub = Hub(journal, clock, Settings(**settings), authenticate=authenticate, version="9.9")
@@ -330,18 +334,18 @@ async def stage_with(journal: MemoryJournal) -> AsyncIterator[Callable[..., Awai
 
         runner = await serve_on(hub)
         http = open_http()
-        runners.append((runner, hub, http))
         port = runner.addresses[0][1]
-        return Stage(journal, hub, f"http://127.0.0.1:{port}", http)
+        made.append((runner, Stage(journal, hub, f"http://127.0.0.1:{port}", http)))
+        return made[-1][1]
 
     yield make
-    for runner, hub, http in runners:
-        await http.close()
-        await hub.close("test over")
+    for runner, stage in made:
+        await stage.leave()
+        await stage.hub.close("test over")
         await runner.cleanup()
-        assert hub.stats.n_misplaced == 0
-        assert hub.n_connections == 0
-        assert len(hub.groups) == 0
+        assert stage.hub.stats.n_misplaced == 0
+        assert stage.hub.n_connections == 0
+        assert len(stage.hub.groups) == 0
 
 
 @pytest.fixture

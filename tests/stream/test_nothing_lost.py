@@ -169,6 +169,8 @@ async def test_every_viewer_gets_what_it_selected_once_and_in_order(stage_with, 
     check(journal, readers)
 
 
+# asyncio of Python 3.11 leaks whom it accepted in the very turn in which the server closes (Server._attach asserts).
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("seed", "n"), [(1, 150), pytest.param(2, 1500, marks=pytest.mark.slow)])
 async def test_nothing_is_lost_with_a_real_store_and_a_server_that_restarts(real_stage, seed: int, n: int) -> None:
     stage = real_stage
