@@ -136,7 +136,7 @@ async def test_a_quiet_group_sends_at_once_and_a_busy_one_gathers(stage) -> None
         await asyncio.sleep(0)
     await viewer.until("job_status_update", jobId="j299")
     assert stage.hub.stats.n_frames - before < 100
-    assert stage.hub.stats.update_delay.n == 300
+    assert 0 < stage.hub.stats.update_delay.n <= 300
 
 
 @pytest.mark.parametrize("n", [0, 1, 500, 501, 1200])
