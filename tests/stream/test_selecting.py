@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 
 from etlmon.core.job import Status
+from etlmon.core.words import has_words, words_of
 
 
 def told(messages) -> list[tuple[str, str]]:
@@ -258,3 +259,8 @@ async def test_viewers_who_ask_for_the_same_in_other_words_share_a_group(stage) 
     other = await stage.connect("topics=jobs,logs&words=b+a", role="reporter")
     await other.live()
     assert len(stage.hub.groups) == 2
+
+
+def test_live_words_are_the_words_of_the_search_accents_and_all() -> None:
+    assert has_words("Übertragung nach Zürich: 12 Zeilen", words_of("zurich UBERTRAGUNG"))
+    assert not has_words("Zürichsee", words_of("zurich"))

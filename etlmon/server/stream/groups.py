@@ -13,8 +13,9 @@ from etlmon.core import filters
 from etlmon.core.filters import Node
 from etlmon.core.job import Job, LogLine
 from etlmon.core.protocol import MAX_FRAME_BYTES, MAX_FRAME_MESSAGES, MessageType, Topic
+from etlmon.core.words import has_words
 from etlmon.server.stream.messages import ChangeEntry, Entry, LinesEntry, NoticeEntry, Parts
-from etlmon.server.stream.selection import Selection, build_sees, has_words
+from etlmon.server.stream.selection import Selection, build_sees
 
 if TYPE_CHECKING:
     from etlmon.server.stream.snapshot import Snapshot

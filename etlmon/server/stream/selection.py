@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
@@ -15,13 +14,12 @@ from etlmon.core.filters import Node, any_of, both, either, negated
 from etlmon.core.job import Job, parse_level
 from etlmon.core.protocol import DATA_TYPES, DEFAULT_TOPICS, NO_TOPICS, MessageType, Topic, Wanted, split
 from etlmon.core.text import hint
+from etlmon.core.words import words_of
 
 MAX_VALUES = 1000
 """The most ids, names or words that one subscription may list."""
 NOBODY = ""
 """The scope of a reporter without a token id: no job has an empty reporter."""
-
-_TERM = re.compile(r"[^\W_]+")
 
 
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
@@ -106,21 +104,10 @@ def parse_selection(
         scope=None if identity.role is not Role.REPORTER else identity.token_id or NOBODY,
         job_ids=frozenset(ids) if ids or wanted.job_ids == [] else None,
         level=level or 0,
-        words=tuple(sorted(set(terms(wanted.words or "")))),
+        words=tuple(sorted(words_of(wanted.words or ""))),
         types=types or None,
     )
     return selection, node
-
-
-def terms(text: str) -> list[str]:
-    """The words of a text as the log search counts them: runs of letters and digits, in any case."""
-    return _TERM.findall(text.casefold())
-
-
-def has_words(message: str, words: tuple[str, ...]) -> bool:
-    """Whether every one of ``words`` (from ``terms``) is a word of ``message``."""
-    folded = message.casefold()
-    return all(word in folded for word in words) and set(_TERM.findall(folded)).issuperset(words)
 
 
 def _parse_node(wanted: Wanted, now: int, channel: str | None) -> Node:

@@ -10,9 +10,9 @@ from operator import itemgetter
 
 import zstandard
 
+from etlmon.core.words import index_text
 from etlmon.server.store.logs.columns import Columns, Context, encode, job_key
 from etlmon.server.store.logs.dayfile import Chunk, Span
-from etlmon.server.store.logs.words import index_text
 
 _SORTED_AT_ONCE = 8192
 """Lines sorted in one call: a call holds the interpreter, and with it the event loop, for about 2 ms."""

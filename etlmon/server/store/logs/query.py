@@ -13,8 +13,8 @@ import re2
 
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.job import LogLine
+from etlmon.core.words import has_words, words_of
 from etlmon.server.store.logs.columns import Body, job_key
-from etlmon.server.store.logs.words import has_words, words_of
 
 MAX_SEQ = 2**63 - 1
 _RE2_MEMORY = 8 << 20

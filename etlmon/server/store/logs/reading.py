@@ -15,9 +15,9 @@ from operator import itemgetter
 import msgspec
 import zstandard
 
+from etlmon.core.words import match_expression
 from etlmon.server.store.logs.columns import Body, decode
 from etlmon.server.store.logs.query import MAX_SEQ, Matcher
-from etlmon.server.store.logs.words import match_expression
 
 _STEP_BYTES = 1_000_000
 _FEW_JOBS = 64
