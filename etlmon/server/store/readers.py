@@ -118,7 +118,7 @@ class Readers:
                 raise DeadlineExceeded("The store is busy with other queries: try again in a moment.") from None
         if self._closed:
             self._free.put_nowait(reader)
-            raise StoreUnavailable("The server is stopping.", retry_after_s=5.0)
+            raise StoreUnavailable("The server is stopping.", retry_after_s=1.0)
         return reader
 
     def _release(self, reader: _Reader, done: asyncio.Task[Rows]) -> None:

@@ -150,7 +150,7 @@ class Store:
 
     def _admit(self, n_bytes: int, *, reserve: bool) -> None:
         if self._closing or not self._writer.alive:
-            raise StoreUnavailable("The server is stopping.", retry_after_s=5.0)
+            raise StoreUnavailable("The server is stopping.", retry_after_s=1.0)
         trouble = self._writer.trouble
         if trouble is not None and not (reserve and trouble.has_reserve):
             raise trouble.refusal()

@@ -383,4 +383,4 @@ class Writer:
 
 
 def _stopping() -> StoreUnavailable:
-    return StoreUnavailable("The server is stopping.", retry_after_s=5.0)
+    return StoreUnavailable("The server is stopping.", retry_after_s=1.0)
