@@ -53,27 +53,31 @@ def _control(
     timeout: str | None,
 ) -> int:
     from etlmon.commands.job_columns import COLUMNS
-    from etlmon.commands.job_ids import resolve_all
+    from etlmon.commands.job_ids import resolve
     from etlmon.commands.output import note
     from etlmon.core.errors import Conflict, Forbidden, NotFound, Usage
 
     if timeout is not None and not wait_for_it:
         raise Usage("--timeout goes with --wait.")
     printer, client = context.printer(), context.client()
-    ids = resolve_all(client, job_ids)
-    jobs, worst = [], 0
-    for job_id in ids:
+    jobs: dict[str, Any] = {}
+    worst = 0
+    for part in dict.fromkeys(job_ids):
         try:
-            jobs.append(client.post(f"/api/jobs/{job_id}/{action}", body={"reason": reason} if reason else {}))
-        except (Conflict, Forbidden, NotFound) as refusal:
-            if len(ids) == 1:
+            job_id = resolve(client, part)
+            if job_id not in jobs:
+                jobs[job_id] = client.post(f"/api/jobs/{job_id}/{action}", body={"reason": reason} if reason else {})
+        except (Conflict, Forbidden, NotFound, Usage) as refusal:
+            if len(job_ids) == 1:
                 raise
-            note(f"etlmon: {job_id}: {refusal.detail}")
+            note(f"etlmon: {part}: {refusal.detail}")
             worst = worst or refusal.exit_code
     if wait_for_it and jobs:
         from etlmon.commands.job_wait import settled
 
-        jobs, code = settled(context, [job["id"] for job in jobs], reached, timeout)
+        shown, code = settled(context, list(jobs), reached, timeout)
         worst = worst or code
-    printer.items(jobs, COLUMNS)
+    else:
+        shown = list(jobs.values())
+    printer.items(shown, COLUMNS)
     return worst

@@ -33,6 +33,9 @@ def ended(job: Job, at: int, given: dict[str, Any] | None) -> Job:
     started_at = closed.started_at
     finished_at = at if started_at is None else max(at, started_at)
     closed = replace(closed, step_times=times, finished_at=finished_at, deadline_at=None, control_pending=None)
+    done, took_ms = closed.metrics.get("recordsProcessed"), closed.execution_ms(finished_at)
+    if done and took_ms:  # of what is over, the rate is the average
+        closed = replace(closed, metrics=closed.metrics | {"processingRate": round(done * 1000 / took_ms, 3)})
     return replace(closed, summary=_summary(closed, given or {}))
 
 

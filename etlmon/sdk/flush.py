@@ -1,6 +1,7 @@
 """``python -m etlmon.sdk.flush DIR``: deliver what dead processes left in a spool directory, then leave.
 
-``etlmon run`` leaves one behind, detached, when the server is away at its end. One per directory, for at most a week.
+``etlmon run`` leaves one behind, detached, when the server is away at its end. One per directory and destination, for at
+most a week.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from etlmon.host.clock import monotonic_s
 from etlmon.sdk.courier import Carried, Courier, Step
-from etlmon.sdk.destination import LOCAL, EndpointSource, Standing, discover, key_of, look_up, standing
+from etlmon.sdk.destination import LOCAL, EndpointSource, Standing, discover, fingerprint_of, key_of, look_up, standing
 from etlmon.sdk.orphans import Found, look_for_orphan
 from etlmon.sdk.patience import NOT_ALLOWED_S, Patience
 from etlmon.sdk.spool import FileSpool
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 LIFETIME_S: Final = 7 * 86_400.0
 ATTENDED_S: Final = 60.0
 """How long it tries when somebody called it and waits."""
-LOCK: Final = "flush.lock"
 LOCK_S: Final = 5.0
 """How long to wait for another flusher of the directory, which may be about to leave."""
 LINGER_S: Final = 3.0
@@ -189,7 +189,7 @@ def _flush(directory: Path, lifetime_s: float, *, detached: bool) -> int:
     if why is not None:
         sys.stderr.write(f"etlmon: {why}\n")
         return 2
-    with _only_one(directory, LOCK_S if detached else lifetime_s) as ours:
+    with _only_one(directory / _lock_name(), LOCK_S if detached else lifetime_s) as ours:
         if not ours:
             return 0 if detached else 1  # another one is at it, and looks again until all is delivered
         flusher = Flusher(directory, discover, lifetime_s=lifetime_s, linger_s=LINGER_S if detached else 0.0)
@@ -200,9 +200,18 @@ def _flush(directory: Path, lifetime_s: float, *, detached: bool) -> int:
     return 0 if done else 1
 
 
+def _lock_name() -> str:
+    """One flusher for each server and token: one whose token is refused must not keep the others out."""
+    from zlib import crc32
+
+    endpoint = look_up(discover)
+    whom = "" if endpoint is None else f"{key_of(endpoint)} {fingerprint_of(endpoint.token)}"
+    return f"flush-{crc32(whom.encode()):08x}.lock"
+
+
 @contextlib.contextmanager
-def _only_one(directory: Path, wait_s: float) -> Iterator[bool]:
-    fd = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+def _only_one(lock: Path, wait_s: float) -> Iterator[bool]:
+    fd = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     until = monotonic_s() + wait_s
     try:
         while True:

@@ -20,7 +20,10 @@ def warn_once(key: str, message: str, *, exc_info: bool = False) -> None:
     _told.add(key)
     import logging
 
-    logging.getLogger(LOGGER).warning("%s", message, exc_info=exc_info, extra={"action": key})
+    logger = logging.getLogger(LOGGER)
+    if not logger.handlers:  # a program that has set up no logging is told nothing on its stderr
+        logger.addHandler(logging.NullHandler())
+    logger.warning("%s", message, exc_info=exc_info, extra={"action": key})
 
 
 def harmless(function: Callable[P, T]) -> Callable[P, T | None]:

@@ -44,6 +44,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 HEARTBEAT_S: Final = 15.0
 VITALS_S: Final = 5.0
+POOL_S: Final = 1.0
+"""The longest that the end of a job in a multiprocessing worker waits for the server to take it."""
 VITALS_LEAST_S: Final = 1.0
 """A job that ends is sampled once more, unless it was a moment ago."""
 
@@ -222,12 +224,23 @@ class Job:
     def __exit__(self, kind: object, error: BaseException | None, at: TracebackType | None) -> None:
         self._reset_current()
         self.end(error)
+        self._hand_over()
+
+    @harmless
+    def _hand_over(self) -> None:
+        """In a multiprocessing worker: let the end go out now, for the pool ends its workers by SIGTERM."""
+        module = sys.modules.get("multiprocessing.process")
+        if module is None or module.parent_process() is None:
+            return
+        if not self.reporter.is_away:
+            self.reporter.flush(POOL_S)
 
     async def __aenter__(self) -> Job:
         return self.__enter__()
 
     async def __aexit__(self, kind: object, error: BaseException | None, at: TracebackType | None) -> None:
-        self.__exit__(kind, error, at)
+        self._reset_current()
+        self.end(error)
 
     @harmless
     def _reset_current(self) -> None:

@@ -76,7 +76,8 @@ class Taking:
             else:
                 self._take_report(batch.index(place), report)
                 place += 1
-        self._count_warnings()
+        for job_id in list(self._warnings):
+            self._count_warnings(job_id)
         if batch.producer is not None:
             mark = ProducerMark(
                 id=batch.producer, token_id=self.identity.token_id, seq=batch.seq, hash=batch.hash, at=self.now
@@ -201,11 +202,12 @@ class Taking:
         self.tx.publish(LogRun(seq=first, at=self.now, lines=lines, jobs=jobs))
         self.accepted += len(lines)
 
-    def _count_warnings(self) -> None:
-        for job_id, n in self._warnings.items():
-            job = self.tx.job(job_id)
-            if job is not None and not job.is_final:
-                self.tx.put_job(replace(job, warnings=job.warnings + n))
+    def _count_warnings(self, job_id: str) -> None:
+        """Add the warnings of the batch so far to their job: before each other report, which may be its end."""
+        n = self._warnings.pop(job_id, 0)
+        job = self.tx.job(job_id) if n else None
+        if job is not None and not job.is_final:
+            self.tx.put_job(replace(job, warnings=job.warnings + n))
 
     # Everything else.
 
@@ -223,6 +225,7 @@ class Taking:
         )
 
     def _take_report(self, index: int, report: r.AnyReport) -> None:
+        self._count_warnings(report.job_id)
         job = self.tx.job(report.job_id)
         if job is not None and not self.identity.may_report(job):
             self.refused.append(r.Refusal(index, OTHERS_JOB))
