@@ -56,8 +56,8 @@ class Pulse:
         """Whether a peer whose buffer is full has taken nothing for so long; ``taken`` counts its bytes."""
         if taken != self._taken:
             self._taken = taken
-            self._taken_at = self._heard_at = now  # who takes, lives
-            self._pinged_at = None
+            self._taken_at = now
+            self._pinged_at = None  # who takes, lives
         return now - self._taken_at >= limit_s
 
     def is_silent(self, now: float, heartbeat_s: float) -> bool:
