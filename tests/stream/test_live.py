@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from etlmon.core import protocol
 from etlmon.core.job import Status
+from etlmon.server.stream import fanout
 from etlmon.server.stream.groups import Box
 
 
@@ -137,6 +139,31 @@ async def test_a_quiet_group_sends_at_once_and_a_busy_one_gathers(stage) -> None
     await viewer.until("job_status_update", jobId="j299")
     assert stage.hub.stats.n_frames - before < 100
     assert 0 < stage.hub.stats.update_delay.n <= 300
+
+
+async def test_a_group_that_takes_long_to_write_to_rests_longer(stage) -> None:
+    viewer = await stage.connect("batch=1")
+    await viewer.live()
+    group = next(iter(stage.hub.groups))
+    stage.journal.start("a")
+    await viewer.until("job_status_update")
+    assert group.rest_s == fanout.TICK_S
+    write = stage.hub.fanout._write
+
+    def slowly(*args: Any) -> Any:
+        time.sleep(0.03)
+        return write(*args)
+
+    stage.hub.fanout._write = slowly
+    stage.journal.start("b")
+    await viewer.until("job_status_update", jobId="b")
+    assert fanout.REST * 0.03 <= group.rest_s <= fanout.MAX_REST_S
+    before = stage.hub.stats.n_frames
+    for number in range(20):
+        stage.journal.start(f"j{number}")
+        await asyncio.sleep(0)
+    await viewer.until("job_status_update", jobId="j19")
+    assert stage.hub.stats.n_frames - before <= 2
 
 
 @pytest.mark.parametrize("n", [0, 1, 500, 501, 1200])

@@ -18,6 +18,10 @@ logger = logging.getLogger(__name__)
 
 TICK_S = 0.01
 """A busy group's messages are gathered this long (facts, realtime §2.2: 1 µs a delivery at 100,000 a second)."""
+REST = 4
+MAX_REST_S = 0.25
+"""After a frame that took long to write (very many viewers) a group rests this many times as long, at most so long:
+fan-out never takes more than a fifth of the loop, and what then comes late comes in fewer, larger frames."""
 MAX_DELAYS = 10_000
 """Update delays of one frame that are kept to be counted."""
 
@@ -73,7 +77,7 @@ class Fanout:
 
     def _due(self, group: Group) -> float:
         """When the next frame goes out: at once after a pause, else a tick after the last; samples can wait longer."""
-        due = group.flushed_at + TICK_S
+        due = group.flushed_at + group.rest_s
         window = self.sample_window_ms
         if window and group.pending.only_samples:
             due = max(due, group.sampled_at + window / 1000)
@@ -94,8 +98,11 @@ class Fanout:
             return
         reached = self.head if end is None else max(end, group.position)
         had_samples = group.pending.has_samples
+        clock = asyncio.get_running_loop().time
+        begun_at = clock()
         late = self._write(group, group.pending.take(), reached)
-        group.flushed_at = asyncio.get_running_loop().time()
+        group.flushed_at = clock()
+        group.rest_s = max(TICK_S, min(MAX_REST_S, REST * (group.flushed_at - begun_at)))
         if had_samples:
             group.sampled_at = group.flushed_at
         if group.read_at:

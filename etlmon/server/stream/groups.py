@@ -94,6 +94,7 @@ class Group:
         self.snapshot: Snapshot | None = None
         self.snapshotting = asyncio.Lock()
         self.flushed_at = 0.0
+        self.rest_s = 0.0
         self.sampled_at = 0.0
         self._ch = b"%d" % ch
         self._sees = build_sees(node, selection)
