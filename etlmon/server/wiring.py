@@ -93,6 +93,7 @@ async def build_context(launch: Launch, store: Store, publisher: Publisher) -> C
             heartbeat_ms=websocket.heartbeat_interval,
             ring_size=websocket.message_queue_size,
             sample_window_ms=config.monitoring.job_tracking.progress_update_interval,
+            log_streaming=config.monitoring.job_tracking.log_streaming_enabled,
         ),
         authenticate=tokens.identify_token,
         version=__version__,
