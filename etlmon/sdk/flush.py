@@ -1,6 +1,6 @@
 """``python -m etlmon.sdk.flush DIR``: deliver what dead processes left in a spool directory, then leave.
 
-``etlmon run`` leaves one behind, detached, when the server is away at its end. One per directory and destination, for at
+``etlmon run`` leaves one behind, detached, when the server is away at its end: one per directory and destination, for at
 most a week.
 """
 
