@@ -1,7 +1,7 @@
 """``python -m etlmon.sdk.flush DIR``: deliver what dead processes left in a spool directory, then leave.
 
-``etlmon run`` leaves one behind, detached, when the server is away at its end: one per directory and destination, for at
-most a week.
+``etlmon run`` leaves one behind, detached, when the server is away at its end: one per directory and destination, for
+at most a week.
 """
 
 from __future__ import annotations
