@@ -13,7 +13,7 @@ _seq = attrgetter("seq")
 
 
 LINE_BYTES = 250
-"""What a line in memory weighs beside its text on CPython 3.11: the struct 96, its texts' heads 2 × 49, its numbers 2 × 32."""
+"""What a line weighs beside its text on CPython 3.11: the struct 96, its texts' heads 2 × 49, its numbers 2 × 32."""
 
 
 class Recent:
