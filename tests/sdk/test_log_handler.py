@@ -20,9 +20,7 @@ def logger() -> Iterator[logging.Logger]:
     logger.setLevel(logging.DEBUG)
     handler = etlmon.LogHandler()
     logger.addHandler(handler)
-    logger.propagate = False  # pytest keeps what propagates in its report, and no report can hold a lone surrogate
     yield logger
-    logger.propagate = True
     logger.removeHandler(handler)
     logger.setLevel(logging.NOTSET)
 
@@ -136,8 +134,10 @@ def test_values_that_json_has_no_word_for_are_told_all_the_same(
         "price": Decimal("1.50"), "path": Path("/x"), "scalar": Scalar(), "nan": float("nan"), "big": 2**70,
         "set": {1}, "surrogate": "\ud800", "worker": threading.current_thread(), "bytes": b"x",
     }  # fmt: skip
+    logger.propagate = False  # pytest keeps what propagates in its report, and no report can hold a lone surrogate
     with etlmon.job("x"):
         logger.info("line \udfff", extra=fields)
+    logger.propagate = True
     assert reporter.flush(10)
     (line,) = server.of("log")
     assert line["message"] == "line \ufffd"
