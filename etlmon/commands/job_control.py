@@ -63,6 +63,7 @@ def _control(
     jobs: dict[str, Any] = {}
     worst = 0
     for part in dict.fromkeys(job_ids):
+        job_id = part
         try:
             job_id = resolve(client, part)
             if job_id not in jobs:
@@ -70,7 +71,7 @@ def _control(
         except (Conflict, Forbidden, NotFound, Usage) as refusal:
             if len(job_ids) == 1:
                 raise
-            note(f"etlmon: {part}: {refusal.detail}")
+            note(f"etlmon: {job_id}: {refusal.detail}")
             worst = worst or refusal.exit_code
     if wait_for_it and jobs:
         from etlmon.commands.job_wait import settled
