@@ -92,7 +92,11 @@ async def test_a_bomb_is_refused_before_it_is_unpacked() -> None:
         await inflate(gzip.compress(b"\0" * (MAX_INFLATED + 1)), "gzip")
 
 
-@pytest.mark.parametrize("body", [b"", b"junk", gzip.compress(b"x" * 1000)[:-4], gzip.compress(b"a") + b"tail"])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"junk", gzip.compress(b"x" * 1000)[:-4], gzip.compress(b"a") + b"tail"],
+    ids=["nothing", "no gzip", "cut off", "something after the end"],
+)
 async def test_a_stream_that_is_not_whole_is_malformed(body: bytes) -> None:
     with pytest.raises(Malformed):
         await inflate(body, "gzip")

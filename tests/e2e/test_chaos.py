@@ -223,5 +223,6 @@ def test_a_few_kills_of_either_side_lose_and_double_nothing(server: ServerProces
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_hundred_kills_of_either_side_lose_and_double_nothing(server: ServerProcess, tmp_path: Path) -> None:
     endure(server, tmp_path, kills=int(os.environ.get("ETLMON_KILLS", "100")), reports=100_000)

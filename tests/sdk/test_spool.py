@@ -466,7 +466,9 @@ def test_a_mark_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("content", [b"", b"SQLite format 3\0" + bytes(4080), os.urandom(4096)])
+@pytest.mark.parametrize(
+    "content", [b"", b"SQLite format 3\0" + bytes(4080), os.urandom(4096)], ids=["empty", "a database", "noise"]
+)
 def test_a_file_that_is_no_mark_is_not_taken_for_one(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "x.mark"
     path.write_bytes(content)
