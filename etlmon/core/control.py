@@ -32,7 +32,7 @@ def _by(pending: ControlPending | None, context: Context) -> tuple[str | None, d
 def pause(job: Job, report: r.Paused, at: int, context: Context) -> Verdict:
     after, settles, pending = _obeyed(job, report, "pause")
     by, detail = _by(pending, context)
-    after = replace(after, status=Status.PAUSED, paused_at=at, pace=None)
+    after = replace(after, status=Status.PAUSED, paused_at=at, paused_by=pending, pace=None)
     event = Event(kind=EventKind.PAUSED, job_id=job.id, at=at, by=by, detail=detail)
     return Accepted(job=after, events=(event,), settles=settles)
 

@@ -21,7 +21,7 @@ def unpaused(job: Job, at: int) -> Job:
         return job
     held = max(0, at - job.paused_at)
     deadline = None if job.deadline_at is None else job.deadline_at + held
-    return replace(job, paused_at=None, paused_ms=job.paused_ms + held, deadline_at=deadline)
+    return replace(job, paused_at=None, paused_by=None, paused_ms=job.paused_ms + held, deadline_at=deadline)
 
 
 def ended(job: Job, at: int, given: dict[str, Any] | None) -> Job:

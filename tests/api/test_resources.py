@@ -394,6 +394,6 @@ def test_the_machine_and_this_instant_are_told(api: Any) -> None:
     system = api.api("GET", "/status/system/health")
     assert system["status"] == "ok"
     assert system["process"]["rss"] > 0
-    assert {"reaper", "retention", "tokens", "resources"} == set(system["services"])
+    assert {"reaper", "retention", "tokens", "resources", "soundness"} == set(system["services"])
     instant = api.api("GET", "/status/metrics/realtime")
     assert instant["memory"] > 0

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etlmon.core.forecast import Forecast, forecast, health, paced
-from etlmon.core.job import Health, Job, Past, Status, view
+from etlmon.core.job import Health, Job, Past, Status
+from etlmon.core.views import view
 
 T0 = 1_763_865_407_000
 

@@ -162,6 +162,22 @@ def test_paused_time_counts_neither_as_work_nor_toward_the_deadline() -> None:
     assert (resumed.job.deadline_at, resumed.job.execution_ms(T0 + 45_000)) == (T0 + 90_000, 15_000)
 
 
+def test_a_paused_job_says_who_paused_it_and_why_until_it_goes_on() -> None:
+    asked = control.request_control(
+        started(), "pause", by="ana", reason="disk", command_id="c1", now=T0 + 1, obeyed_by_nobody=False
+    )
+    assert isinstance(asked, Accepted)
+    paused = apply(asked.job, r.Paused(job_id="j1", command_id="c1"), T0 + 2, BY_ANA)
+    assert isinstance(paused, Accepted)
+    held = paused.job.paused_by
+    assert held is not None
+    assert (held.by, held.reason, held.at) == ("ana", "disk", T0 + 1)
+    for report in (r.Resumed(job_id="j1"), r.Completed(job_id="j1")):
+        after = apply(paused.job, report, T0 + 3, BY_ANA)
+        assert isinstance(after, Accepted)
+        assert after.job.paused_by is None
+
+
 def test_completed_with_rejected_records_is_a_warning() -> None:
     job, _ = run([
         r.Progress(job_id="j1", records_processed=100),

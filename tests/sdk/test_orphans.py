@@ -169,10 +169,16 @@ def test_the_flusher_refuses_a_directory_that_is_open_to_others(
     assert flush.main([str(tmp_path / "nowhere")]) == 0
 
 
-def test_of_two_flushers_of_one_directory_the_second_leaves(server: Any, spool_dir: Path) -> None:
-    leave(spool_dir, server.endpoint(), "x")
-    with flush._only_one(spool_dir, 0.0) as first, flush._only_one(spool_dir, 0.0) as second:
-        assert (first, second) == (True, False)
+def test_of_two_flushers_for_one_server_the_second_leaves_and_one_for_another_server_works(tmp_path: Path) -> None:
+    lock, other = tmp_path / "flush-1.lock", tmp_path / "flush-2.lock"
+    with (
+        flush._only_one(lock, 0.0) as first,
+        flush._only_one(lock, 0.0) as second,
+        flush._only_one(other, 0.0) as third,
+    ):
+        assert (first, second, third) == (True, False, True)
+    with flush._only_one(lock, 0.0) as again:
+        assert again
 
 
 def test_a_detached_flusher_outlives_us_holds_nothing_of_ours_and_leaves_when_all_is_delivered(

@@ -8,6 +8,10 @@ JOB_KEYS = {
     "jobId", "name", "type", "status", "progressPercent", "currentStep", "stepIndex", "errorMessage", "failure",
     "metrics", "estimate", "health", "owner", "controlPending", "updatedAt", "executionTimeMs",
 }  # fmt: skip
+STATUS_KEYS = JOB_KEYS | {
+    "previousStatus", "outcome", "steps", "tags", "host", "source", "priority", "attempt", "retryOf", "parentId",
+    "after", "createdAt", "runAt", "startedAt", "finishedAt", "pausedAt", "pausedBy", "lastFailure",
+}  # fmt: skip
 
 
 async def test_a_viewer_is_welcomed_shown_what_is_active_and_then_lives(stage) -> None:
@@ -42,9 +46,9 @@ async def test_changes_come_as_status_updates_and_progress_in_order(stage) -> No
         ("job_status_update", 3),
     ]
     started, progressed, finished = (each["data"] for each in came)
-    assert set(started) == JOB_KEYS | {"previousStatus"}
+    assert set(started) == STATUS_KEYS
     assert set(progressed) == JOB_KEYS
-    assert set(finished) == JOB_KEYS | {"previousStatus", "summary"}
+    assert set(finished) == STATUS_KEYS | {"summary"}
     assert (started["previousStatus"], finished["previousStatus"]) == (None, "running")
     assert (progressed["progressPercent"], progressed["currentStep"], progressed["stepIndex"]) == (45.0, "load", 1)
     assert finished["summary"] == {"durationMs": 5}

@@ -8,7 +8,7 @@ import msgspec
 from msgspec.structs import replace
 
 from etlmon.core.access import EVERYONE
-from etlmon.core.job import view
+from etlmon.core.views import view
 from etlmon.server.api.filtering import JobParams, job_query
 from etlmon.server.api.jobs import JobList
 from etlmon.server.api.routes import NDJSON, Call, Route, stream

@@ -11,23 +11,18 @@ from etlmon.core.access import EVERYONE, READERS
 from etlmon.core.errors import Conflict
 from etlmon.core.events import Event
 from etlmon.core.instants import format_instant, format_optional
-from etlmon.core.job import (
+from etlmon.core.job import Failure, Health, Job, LogLine, Record, Status
+from etlmon.core.views import (
     ControlPendingView,
     Estimate,
-    Failure,
-    Health,
-    Job,
     JobView,
     LogEntry,
-    LogLine,
-    Record,
-    Status,
+    log_entry,
     shown_control,
     shown_metrics,
     view,
 )
 from etlmon.server.api.filtering import JobParams, Limit, job_query
-from etlmon.server.api.logs import log_entry
 from etlmon.server.api.routes import Call, Route
 from etlmon.server.store.logs.query import LogQuery
 
@@ -175,7 +170,7 @@ async def get_status(call: Call) -> JobStatus:
         health=shown.health,
         error_message=None if shown.failure is None else shown.failure.message,
         failure=shown.failure,
-        control_pending=shown_control(job),
+        control_pending=shown_control(job.control_pending),
         updated_at=shown.updated_at,
         seq=shown.seq,
     )

@@ -12,8 +12,8 @@ from msgspec.structs import replace
 from etlmon.core.access import EVERYONE, Identity, Role
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.filters import All, Node, both, parse
-from etlmon.core.instants import format_instant
-from etlmon.core.job import LEVEL_NAME, LogEntry, LogEntryFrame, LogLine, Record, log_frame, parse_level
+from etlmon.core.job import LogLine, Record, parse_level
+from etlmon.core.views import LogEntry, log_entry
 from etlmon.server.api.filtering import FilterParams, Limit, filter_node, instant_param
 from etlmon.server.api.routes import NDJSON, Call, Route, stream
 from etlmon.server.store.logs.query import LogQuery
@@ -35,13 +35,6 @@ class LogPage(Record, frozen=True):
     """A page of log lines."""
 
     items: list[LogEntry]
-    next_cursor: str | None
-
-
-class LogFramePage(Record, frozen=True):
-    """``LogPage`` for encoding: fields are spliced in as they are stored."""
-
-    items: list[LogEntryFrame]
     next_cursor: str | None
 
 
@@ -76,22 +69,6 @@ class AllLogParams(LogParams, frozen=True, kw_only=True):
     source: tuple[str, ...] = ()
     host: tuple[str, ...] = ()
     jobs: str | None = None
-
-
-def log_entry(line: LogLine) -> LogEntry:
-    """The line as shown, its fields decoded."""
-    return LogEntry(
-        seq=line.seq,
-        job_id=line.job_id,
-        name=line.name,
-        at=format_instant(line.at),
-        level=LEVEL_NAME.get(line.level, "info"),
-        message=line.message,
-        logger=line.logger,
-        step=line.step,
-        fields=None if line.fields is None else msgspec.json.decode(line.fields),
-        attempt=line.attempt,
-    )
 
 
 def log_query(params: LogParams, job_ids: frozenset[str] | None, now: int) -> LogQuery:
@@ -155,16 +132,16 @@ class Search:
                 raise Invalid(f"The job filters match more than {MAX_JOBS_IN_SEARCH} jobs: narrow them.")
             query = replace(query, cursor=page.next_cursor)
 
-    async def page(self) -> LogFramePage:
+    async def page(self) -> LogPage:
         """One page, or the last ``tail`` lines."""
         if self.params.tail is not None:
             if self.params.tail > PAGE:
                 raise Invalid(f"tail: at most {PAGE} without stream=true.", errors=(Fault("tail", f"at most {PAGE}"),))
             lines = await self.tail(self.params.tail, self.store.head)
-            return LogFramePage(items=[log_frame(line) for line in lines], next_cursor=None)
+            return LogPage(items=[log_entry(line) for line in lines], next_cursor=None)
         query = await self.scoped(self.resumed())
         page = await self.store.logs.read(query, self.store.head)
-        return LogFramePage(items=[log_frame(line) for line in page.lines], next_cursor=page.next)
+        return LogPage(items=[log_entry(line) for line in page.lines], next_cursor=page.next)
 
     async def tail(self, n: int, head: int) -> list[LogLine]:
         """The last ``n`` matches, oldest first."""
@@ -249,7 +226,7 @@ def _job_filter(params: LogParams, now: int) -> Node:
 
 
 def _ndjson(lines: list[LogLine]) -> bytes:
-    return _encoder.encode_lines([log_frame(line) for line in lines])
+    return _encoder.encode_lines([log_entry(line) for line in lines])
 
 
 async def job_logs(call: Call) -> object:

@@ -9,7 +9,8 @@ import msgspec
 from etlmon.core.errors import NotFound
 from etlmon.core.filters import Glob, Term, fold
 from etlmon.core.instants import format_instant, format_optional
-from etlmon.core.job import METRIC_KEYS, Job, JobView, Record, Status, shown_metrics, view
+from etlmon.core.job import METRIC_KEYS, Job, Record, Status
+from etlmon.core.views import JobView, shown_metrics, view
 from etlmon.server.api.analytics import (
     Durations,
     ErrorGroup,

@@ -12,8 +12,9 @@ from etlmon.core.access import REPORTERS
 from etlmon.core.durations import parse_duration
 from etlmon.core.errors import Fault, Invalid, NotFound
 from etlmon.core.ids import is_job_id
-from etlmon.core.job import JobView, Record, view
+from etlmon.core.job import Record
 from etlmon.core.reports import Batch, CommandItem, Progress, Receipt
+from etlmon.core.views import JobView, view
 from etlmon.server.api.bodies import parse_json
 from etlmon.server.api.routes import KIB, Call, Route
 

@@ -15,20 +15,9 @@ from msgspec import UNSET, UnsetType
 from etlmon.core.events import EventKind, Item, JobChange, LogRun, Notice
 from etlmon.core.forecast import forecast
 from etlmon.core.instants import format_instant, format_optional
-from etlmon.core.job import (
-    ControlPendingView,
-    Estimate,
-    Failure,
-    Health,
-    Job,
-    LogLine,
-    Record,
-    Status,
-    log_frame,
-    shown_control,
-    shown_metrics,
-)
+from etlmon.core.job import Failure, Health, Job, LogLine, Outcome, Record, Status
 from etlmon.core.protocol import MessageType
+from etlmon.core.views import ControlPendingView, Estimate, log_entry, shown_control, shown_metrics
 
 encode = msgspec.json.Encoder().encode
 
@@ -60,6 +49,28 @@ class JobUpdate(Record, frozen=True, kw_only=True):
     durable: bool | UnsetType = UNSET
 
 
+class StatusUpdate(JobUpdate, frozen=True, kw_only=True):
+    """The data of ``job_status_update``: also what changes with a status only, so that a viewer knows the whole job."""
+
+    outcome: Outcome | None
+    steps: tuple[str, ...]
+    tags: dict[str, str]
+    host: str | None
+    source: str | None
+    priority: int
+    attempt: int
+    retry_of: str | None
+    parent_id: str | None
+    after: tuple[str, ...]
+    created_at: str
+    run_at: str | None
+    started_at: str | None
+    finished_at: str | None
+    paused_at: str | None
+    paused_by: ControlPendingView | None
+    last_failure: Failure | None
+
+
 class MetricsUpdate(Record, frozen=True, kw_only=True):
     """The data of ``metrics_update``."""
 
@@ -73,32 +84,60 @@ class MetricsUpdate(Record, frozen=True, kw_only=True):
     execution_time_ms: int | None
 
 
-def job_update(job: Job, now: int, *, previous: Status | UnsetType | None = UNSET, durable: bool = True) -> JobUpdate:
-    """The live part of ``job`` at ``now``; ``previous`` only for a status update."""
-    outlook = forecast(job, now)
-    return JobUpdate(
-        job_id=job.id,
-        name=job.name,
-        type=job.type,
-        status=job.status,
+def job_update(job: Job, now: int, *, durable: bool = True) -> JobUpdate:
+    """The live part of ``job`` at ``now``."""
+    return JobUpdate(**_live_part(job, now, durable=durable))
+
+
+def status_update(job: Job, now: int, *, previous: Status | None, durable: bool = True) -> StatusUpdate:
+    """``job`` at ``now``, whose status was ``previous`` (None: unknown or new)."""
+    return StatusUpdate(
+        **_live_part(job, now, durable=durable),
         previous_status=previous,
-        progress_percent=job.progress_percent,
-        current_step=job.current_step,
-        step_index=job.step_index,
-        error_message=job.failure.message if job.failure is not None else None,
-        failure=job.failure,
-        metrics=shown_metrics(job, now),
-        estimate=Estimate(
+        outcome=job.outcome,
+        steps=job.steps,
+        tags=job.tags,
+        host=job.host,
+        source=job.source,
+        priority=job.priority,
+        attempt=job.attempt,
+        retry_of=job.retry_of,
+        parent_id=job.parent_id,
+        after=job.after,
+        created_at=format_instant(job.created_at),
+        run_at=format_optional(job.run_at),
+        started_at=format_optional(job.started_at),
+        finished_at=format_optional(job.finished_at),
+        paused_at=format_optional(job.paused_at),
+        paused_by=shown_control(job.paused_by),
+        last_failure=job.last_failure,
+    )
+
+
+def _live_part(job: Job, now: int, *, durable: bool) -> dict[str, Any]:
+    outlook = forecast(job, now)
+    return {
+        "job_id": job.id,
+        "name": job.name,
+        "type": job.type,
+        "status": job.status,
+        "progress_percent": job.progress_percent,
+        "current_step": job.current_step,
+        "step_index": job.step_index,
+        "error_message": job.failure.message if job.failure is not None else None,
+        "failure": job.failure,
+        "metrics": shown_metrics(job, now),
+        "estimate": Estimate(
             low=format_optional(outlook.low_at), high=format_optional(outlook.high_at), basis=outlook.basis
         ),
-        health=job.health,
-        owner=job.owner,
-        control_pending=shown_control(job),
-        updated_at=format_instant(job.updated_at),
-        execution_time_ms=job.execution_ms(now),
-        summary=job.summary if job.is_final else UNSET,
-        durable=UNSET if durable else False,
-    )
+        "health": job.health,
+        "owner": job.owner,
+        "control_pending": shown_control(job.control_pending),
+        "updated_at": format_instant(job.updated_at),
+        "execution_time_ms": job.execution_ms(now),
+        "summary": job.summary if job.is_final else UNSET,
+        "durable": UNSET if durable else False,
+    }
 
 
 def metrics_update(job: Job, now: int) -> MetricsUpdate:
@@ -189,10 +228,11 @@ class ChangeEntry:
         """``job_status_update`` or ``job_progress``."""
         if self._update is None:
             change = self.change
-            before: Status | UnsetType | None = UNSET
             if self.is_status:
                 before = change.before.status if change.before is not None else None
-            data = job_update(change.after, change.at, previous=before, durable=self.durable)
+                data: JobUpdate = status_update(change.after, change.at, previous=before, durable=self.durable)
+            else:
+                data = job_update(change.after, change.at, durable=self.durable)
             self._update = parts(self.type, change.at, self.seq, encode(data))
         return self._update
 
@@ -242,7 +282,7 @@ class LinesEntry:
         index = line.seq - self.run.seq
         made = self._parts[index]
         if made is None:
-            made = parts(MessageType.LOG_MESSAGE, self.run.at, line.seq, encode(log_frame(line)))
+            made = parts(MessageType.LOG_MESSAGE, self.run.at, line.seq, encode(log_entry(line)))
             self._parts[index] = made
         return made
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import msgspec
 
-from etlmon.core.job import Job, view
+from etlmon.core.job import Job
 from etlmon.core.protocol import MAX_FRAME_BYTES, SNAPSHOT_PART, Cursor, MessageType
+from etlmon.core.views import view
 from etlmon.server.stream.groups import Group
 from etlmon.server.stream.messages import encode, parts
 
