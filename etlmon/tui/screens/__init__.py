@@ -1,0 +1,1 @@
+"""The tabs and what is pushed over them: one file each."""
