@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from etlmon.client.away import Where, look_up
 from etlmon.client.live_socket import SUBSCRIPTION, BrokenError, LiveSocket, RefusedError
 from etlmon.client.polling import Message, Poller
-from etlmon.client.rest import AWAY, Client, HasAddress
+from etlmon.client.rest import AWAY, Client
 from etlmon.core import errors
 from etlmon.core.protocol import Cursor, MessageType, Wanted
 
@@ -39,7 +40,7 @@ class LinkState(StrEnum):
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """A change of how the reader stands."""
+    """A change of how the reader stands; ``detail`` is a sentence that says why it waits or polls."""
 
     state: LinkState
     detail: str | None = None
@@ -71,6 +72,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 class Live:
     """One subscription, kept alive: iterate it for each event and line once, in ``seq`` order, and how the link stands.
 
+    ``where`` is the server's place or what gives it, asked again before each connection.
     ``since`` resumes from a cursor; without it the first messages are a snapshot. ``after`` is the last log line had,
     where the socket was refused and no cursor is known. ``cursor`` is the place reached.
     A refusal that no retry heals (token, filter) is raised. Close the iterator (``aclosing``) to let the connection go.
@@ -78,14 +80,14 @@ class Live:
 
     def __init__(
         self,
-        endpoint: HasAddress,
+        where: Where,
         wanted: Wanted,
         *,
         since: str | None = None,
         after: int | None = None,
         timing: Timing | None = None,
     ) -> None:
-        self.endpoint = endpoint
+        self.where = where
         self.wanted = wanted
         self.timing = timing or Timing()
         self.cursor = Cursor.parse(since) if since else None
@@ -131,7 +133,8 @@ class Live:
         return random.uniform(0, bound)  # noqa: S311 - spreads reconnects, keeps no secret
 
     async def _follow_socket(self, http: ClientSession) -> AsyncGenerator[LiveItem, None]:
-        socket = await LiveSocket.open(http, self.endpoint, self.timing.connect_s)
+        endpoint = await asyncio.to_thread(look_up, self.where)
+        socket = await LiveSocket.open(http, endpoint, self.timing.connect_s)
         try:
             welcome = await socket.greeted(self.timing.silences)
             await socket.subscribe(self.wanted, self._since(welcome))
@@ -203,7 +206,7 @@ class Live:
         """Poll until it is time to try the socket again, or until REST does not answer either."""
         loop = asyncio.get_running_loop()
         until = loop.time() + self.timing.socket_again_s
-        client = Client(self.endpoint, timeout_s=self.timing.connect_s)
+        client = Client(self.where, timeout_s=self.timing.connect_s)
         self._poller.go_on(self.cursor.seq if self.cursor else None, self._heard_at)
         try:
             while loop.time() < until:
@@ -233,14 +236,14 @@ def _refusal(data: dict[str, Any]) -> errors.EtlmonError:
     return cls.get(str(data.get("code")), errors.Invalid)(message, errors=faults)
 
 
-async def position(endpoint: HasAddress, *, timing: Timing | None = None) -> Cursor | None:
+async def position(where: Where, *, timing: Timing | None = None) -> Cursor | None:
     """The cursor of this instant: history read after it is joined by ``since`` it. None where the socket is refused."""
     from aiohttp import ClientSession
 
     timing = timing or Timing()
     async with ClientSession(trust_env=False) as http:
         try:
-            socket = await LiveSocket.open(http, endpoint, timing.connect_s)
+            socket = await LiveSocket.open(http, look_up(where), timing.connect_s)
             try:
                 return Cursor.parse(str((await socket.greeted(timing.silences)).data.get("cursor")))
             finally:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from etlmon.client.away import HasAddress, why_away
 from etlmon.client.polling import Message
-from etlmon.client.rest import HasAddress, header_safe, parse_address
+from etlmon.client.rest import address_of, header_safe
 from etlmon.core import errors
 from etlmon.core.protocol import PROTOCOL, CloseCode, MessageType, Wanted
 
@@ -26,18 +27,19 @@ CLOSE_S = 1.0
 
 
 class RefusedError(Exception):
-    """The server answered, but gave no WebSocket that can be used."""
+    """The server answered, but gave no WebSocket that can be used; a sentence says why."""
 
 
 class BrokenError(Exception):
-    """The connection was not made, or ended; another try may go better."""
+    """The connection was not made, or ended; another try may go better. A sentence says why."""
 
 
 class LiveSocket:
     """An open connection. ``silence_s`` without any message counts as dead."""
 
-    def __init__(self, ws: ClientWebSocketResponse, silence_s: float) -> None:
+    def __init__(self, ws: ClientWebSocketResponse, url: str, silence_s: float) -> None:
         self.ws = ws
+        self.url = url
         self.silence_s = silence_s
         self._waiting: deque[Message] = deque()  # the rest of one frame, so at most what one frame holds
 
@@ -46,27 +48,26 @@ class LiveSocket:
         """Connect without a subscription; RefusedError, BrokenError, or a fault of the token itself."""
         from aiohttp import ClientError, ClientWSTimeout, WSServerHandshakeError
 
-        if not endpoint.url:
-            raise errors.Unreachable("No etlmon server is known here: start one with `etlmon server`, or give --url.")
-        url = parse_address(endpoint.url).url.replace("http", "ws", 1) + "/ws?topics=none&batch=1"
+        url = address_of(endpoint).url
+        place = url.replace("http", "ws", 1) + "/ws?topics=none&batch=1"
         headers = {"Authorization": f"Bearer {header_safe(endpoint.token, endpoint.origin)}"} if endpoint.token else {}
         closing = ClientWSTimeout(ws_close=CLOSE_S)
         try:
             async with asyncio.timeout(connect_s):
                 ws = await http.ws_connect(
-                    url, headers=headers, max_msg_size=MAX_MESSAGE_BYTES, timeout=closing, compress=0
+                    place, headers=headers, max_msg_size=MAX_MESSAGE_BYTES, timeout=closing, compress=0
                 )
         except WSServerHandshakeError as error:
-            raise RefusedError(f"the server answered the WebSocket with HTTP {error.status}") from error
+            raise RefusedError(f"The server answered the WebSocket with HTTP {error.status}.") from error
         except (ClientError, OSError, TimeoutError) as error:
-            raise BrokenError(f"no server answers ({said(error)})") from error
-        return cls(ws, connect_s)
+            raise BrokenError(why_away(error, url, connect_s)) from error
+        return cls(ws, url, connect_s)
 
     async def greeted(self, silences: float) -> Message:
         """The welcome; from then on ``silences`` of its heartbeats may be missing."""
         message = await self.next()
         if message.type != MessageType.WELCOME:
-            raise RefusedError("the server sent no welcome")
+            raise RefusedError("The server sent no welcome.")
         protocol = message.data.get("protocol")
         if isinstance(protocol, int) and protocol > PROTOCOL:
             raise errors.EtlmonError(f"The server speaks protocol {protocol}, this etlmon {PROTOCOL}: update it here.")
@@ -83,7 +84,7 @@ class LiveSocket:
         try:
             await self.ws.send_str(msgspec.json.encode(frame).decode())
         except (OSError, RuntimeError) as error:  # aiohttp says RuntimeError of a socket that just closed
-            raise BrokenError(f"the connection broke ({said(error)})") from error
+            raise BrokenError(f"The connection to {self.url} broke off.") from error
 
     async def next(self) -> Message:
         """The next message; a silence, a close and a broken connection raise."""
@@ -94,9 +95,9 @@ class LiveSocket:
                 async with asyncio.timeout(self.silence_s):
                     frame = await self.ws.receive()
             except TimeoutError as error:
-                raise BrokenError(f"the server was silent for {self.silence_s:.3g} s") from error
+                raise BrokenError(f"The server was silent for {self.silence_s:.3g} s.") from error
             except (OSError, RuntimeError) as error:
-                raise BrokenError(f"the connection broke ({said(error)})") from error
+                raise BrokenError(f"The connection to {self.url} broke off.") from error
             if frame.type is WSMsgType.TEXT:
                 self._waiting.extend(_decoded(frame.data))
             elif frame.type is not WSMsgType.BINARY:
@@ -110,11 +111,6 @@ class LiveSocket:
                 await self.ws.close()
 
 
-def said(error: BaseException) -> str:
-    """What an exception says, or at least what it is."""
-    return str(error) or type(error).__name__
-
-
 def _decoded(text: str) -> list[Message]:
     try:
         frame: Any = msgspec.json.decode(text)
@@ -123,7 +119,7 @@ def _decoded(text: str) -> list[Message]:
             for each in (frame if isinstance(frame, list) else [frame])
         ]
     except (msgspec.DecodeError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise RefusedError("the server sent a message that cannot be read") from error
+        raise RefusedError("The server sent a message that cannot be read.") from error
 
 
 def closed(code: int | None, why: str) -> Exception:
@@ -136,4 +132,4 @@ def closed(code: int | None, why: str) -> Exception:
         return errors.Forbidden(f"The server ended the live connection: {why or 'the role does not allow it'}.")
     if code is not None and 4500 <= code <= 4999:
         return errors.EtlmonError(f"The server ended the live connection ({code}{': ' + why if why else ''}).")
-    return BrokenError(f"the server closed the connection{f' ({code})' if code else ''}")
+    return BrokenError(f"The server closed the connection{f' ({code})' if code else ''}.")

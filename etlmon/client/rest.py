@@ -6,15 +6,15 @@ One Client holds one kept-alive connection and belongs to one thread. Every fail
 from __future__ import annotations
 
 import http.client
-import socket
 import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from etlmon.client.away import HasAddress, Where, look_up, what_answers, why_away
 from etlmon.core import errors
 from etlmon.host.endpoint import masked
 
@@ -53,17 +53,6 @@ CLASSES: dict[int, type[errors.EtlmonError]] = {
 
 AWAY = (errors.Unreachable, errors.Unavailable, errors.TooManyRequests, errors.DeadlineExceeded)
 """What another try, a little later, may heal."""
-
-
-class HasAddress(Protocol):
-    """What a client needs of ``host.endpoint.Endpoint``."""
-
-    @property
-    def url(self) -> str | None: ...
-    @property
-    def token(self) -> str | None: ...
-    @property
-    def origin(self) -> str: ...
 
 
 class Address(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,16 +97,22 @@ def parse_address(url: str) -> Address:
     )
 
 
+def address_of(endpoint: HasAddress) -> Address:
+    """The address of a server that is known; Unreachable when none is."""
+    if not endpoint.url:
+        raise errors.Unreachable(
+            "No etlmon server is known here: start one with `etlmon server`, or give --url or ETLMON_URL."
+        )
+    return parse_address(endpoint.url)
+
+
 class Client:
     """Talks to one server. ``timeout_s`` bounds each connect and each wait for an answer."""
 
-    def __init__(self, endpoint: HasAddress, *, timeout_s: float = 10.0) -> None:
-        if not endpoint.url:
-            raise errors.Unreachable(
-                "No etlmon server is known here: start one with `etlmon server`, or give --url or ETLMON_URL."
-            )
-        self.address = parse_address(endpoint.url)
-        self.endpoint = endpoint
+    def __init__(self, where: Where, *, timeout_s: float = 10.0) -> None:
+        self.where = where
+        self.endpoint = look_up(where)
+        self.address = address_of(self.endpoint)
         self.timeout_s = timeout_s
         self._connection: http.client.HTTPConnection | None = None
         self._used_at = 0.0
@@ -266,6 +261,8 @@ class Client:
         return answer, raw
 
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        self.endpoint = look_up(self.where)
+        self.address = address_of(self.endpoint)
         host, port = self.address.host, self.address.port
         if self.address.secure:
             return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=ssl.create_default_context())
@@ -313,33 +310,14 @@ class Client:
         )
 
     def _unreachable(self, error: Exception) -> errors.EtlmonError:
-        url = self.url
-        if isinstance(error, ssl.SSLCertVerificationError):
-            return errors.Unreachable(
-                f"The certificate of {url} is not trusted: {error.verify_message}. Nothing was sent."
-            )
-        if isinstance(error, ssl.SSLError):
-            return errors.Unreachable(f"{url} does not speak TLS as etlmon expects: {error.reason or error}.")
-        if isinstance(error, TimeoutError):
-            return errors.Unreachable(f"The server at {url} did not answer within {self.timeout_s:g} s.")
-        if isinstance(error, ConnectionRefusedError):
-            return errors.Unreachable(
-                f"No server answers at {url}: start one with `etlmon server`, or give --url or ETLMON_URL."
-            )
-        if isinstance(error, socket.gaierror):
-            return errors.Unreachable(
-                f"The host of {url} is not known ({error.strerror}): give another with --url or ETLMON_URL."
-            )
         if isinstance(error, http.client.BadStatusLine | http.client.LineTooLong) and not isinstance(
             error, ConnectionError
         ):
             return self._strange("something that is no HTTP")
-        return errors.Unreachable(
-            f"The connection to {url} failed ({str(error) or type(error).__name__}): is `etlmon server` running?"
-        )
+        return errors.Unreachable(why_away(error, self.url, self.timeout_s))
 
     def _strange(self, what: str) -> errors.Unreachable:
-        return errors.Unreachable(f"What answers at {self.url} is no etlmon server: it sent {what}. Check --url.")
+        return what_answers(self.url, what)
 
 
 def _pairs(params: Params) -> list[tuple[str, Any]]:

@@ -5,6 +5,7 @@ Only click is imported here; the rest comes with the first use, so that a comman
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,28 +44,45 @@ class Context:
 
     def endpoint(self) -> Endpoint:
         """The server and the token that these options, the environment, the profile and this machine name."""
-        from etlmon.host.endpoint import find_endpoint
-
         if self._endpoint is None:
-            self._endpoint = find_endpoint(
-                url=self.url,
-                profile=self.profile,
-                data_dir=self.data_dir,
-                config=self.config,
-                token_file=self.token_file,
-            )
+            self._endpoint = self._find()
             for warning in self._endpoint.warnings:
                 from etlmon.commands.output import note
 
                 note(f"etlmon: {warning}")
         return self._endpoint
 
+    def endpoint_now(self) -> Endpoint:
+        """The endpoint as it is by now: the server that ``server.json`` told of may have come back on another port.
+
+        While none is told there the known one stays: what else this machine offers is another server.
+        """
+        from etlmon.core.errors import Usage
+
+        known = self.endpoint()
+        if known.may_move:
+            with suppress(Usage):  # a token file that is gone by now: the server says what it thinks of the token
+                found = self._find()
+                self._endpoint = found if found.origin == known.origin else known
+        return self.endpoint()
+
+    def _find(self) -> Endpoint:
+        from etlmon.host.endpoint import find_endpoint
+
+        return find_endpoint(
+            url=self.url,
+            profile=self.profile,
+            data_dir=self.data_dir,
+            config=self.config,
+            token_file=self.token_file,
+        )
+
     def client(self, *, timeout_s: float = 10.0) -> Client:
         """The REST client for the endpoint, one per invocation."""
         from etlmon.client.rest import Client
 
         if self._client is None:
-            self._client = Client(self.endpoint(), timeout_s=timeout_s)
+            self._client = Client(self.endpoint_now, timeout_s=timeout_s)
         return self._client
 
     def printer(self) -> Printer:

@@ -28,14 +28,14 @@ async def follow_jobs(context: Context, ids: Sequence[str]) -> AsyncGenerator[Jo
     from etlmon.client.live import Link, LinkState, Live, Message, Reset, position
     from etlmon.core.protocol import Wanted
 
-    client, endpoint = context.client(), context.endpoint()
+    client, where = context.client(), context.endpoint_now
     held: dict[str, Job] = {job_id: client.get(f"/api/jobs/{job_id}") for job_id in ids}
     for job in held.values():
         yield job
     if all(is_final(job) for job in held.values()):
         return
-    here = await position(endpoint)
-    live = Live(endpoint, Wanted(topics="jobs", job_ids=list(ids)), since=here.format() if here else None)
+    here = await position(where)
+    live = Live(where, Wanted(topics="jobs", job_ids=list(ids)), since=here.format() if here else None)
     stale = True  # what changed between the reading above and ``here``
     async with aclosing(aiter(live)) as items:
         async for item in items:

@@ -44,7 +44,7 @@ async def _watch(context: Context, params: Sequence[tuple[str, Any]], limit: int
     view.show(_page(client, params, limit))
 
     async def listen() -> None:
-        async with aclosing(aiter(Live(context.endpoint(), Wanted(topics="jobs")))) as items:
+        async with aclosing(aiter(Live(context.endpoint_now, Wanted(topics="jobs")))) as items:
             async for item in items:
                 if isinstance(item, Link):
                     view.tell("" if item.state is LinkState.LIVE else str(item.state))
@@ -94,7 +94,7 @@ class Appended:
     def tell(self, state: str) -> None:
         """How the link stands, when it is away."""
         if state == "waiting":
-            note("etlmon: the server is away; trying again.")
+            note("etlmon: The server is away. Trying again.")
 
     def tick(self) -> None:
         """Nothing to do."""

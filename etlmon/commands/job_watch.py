@@ -46,7 +46,7 @@ async def _watch(context: Context, job_id: str, printer: Printer) -> dict[str, A
                 elif item.state is LinkState.WAITING:
                     from etlmon.commands.output import note
 
-                    note(f"etlmon: {item.detail}; trying again.")
+                    note(f"etlmon: {item.detail} Trying again.")
                 continue
             job = item
             if screen is not None:

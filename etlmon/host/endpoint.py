@@ -49,6 +49,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
     @property
+    def may_move(self) -> bool:
+        """Whether a server's own ``server.json`` named the url: it names another when the server restarts elsewhere."""
+        return Path(self.origin).name == "server.json"
+
+    @property
     def shown_url(self) -> str:
         """The URL as it may be shown: user name and password are starred out."""
         return masked(self.url or "")

@@ -447,15 +447,31 @@ async def test_frames_that_make_no_sense_lead_to_polling(script, live_of):
 async def test_without_a_server_the_waits_are_drawn_from_a_doubling_bound(endpoint_of):
     timing = Timing(first_retry_s=0.001, longest_retry_s=0.004, connect_s=1.0)
     live, waits = Live(endpoint_of("http://127.0.0.1:9"), Wanted(topics="jobs"), timing=timing), []
+    why = "No server answers at http://127.0.0.1:9: start one with `etlmon server`, or give --url or ETLMON_URL."
     async with aclosing(aiter(live)) as items:
         async for item in items:
             if is_state(LinkState.WAITING)(item):
                 waits.append(item.retry_in_s)
+                assert item.detail == why
             if len(waits) == 40:
                 break
     for wait, bound in zip(waits, [0.001, 0.002] + [0.004] * 38, strict=True):
         assert 0 <= wait <= bound
     assert len(set(waits)) > 30
+
+
+async def test_where_the_server_is_is_asked_before_each_connection(script, endpoint_of):
+    async def act(peer):
+        await peer.greet()
+        await peer.snapshot("j1")
+
+    script.acts.append(act)
+    places = ["http://127.0.0.1:9", script.url]
+    live = Live(
+        lambda: endpoint_of(places.pop(0) if len(places) > 1 else places[0]), Wanted(topics="jobs"), timing=FAST
+    )
+    got = await take(live, is_state(LinkState.LIVE))
+    assert any(isinstance(item, Message) and item.type == "snapshot" for item in got)
 
 
 async def test_the_place_of_this_instant_comes_from_the_welcome(script, endpoint_of):

@@ -94,7 +94,7 @@ def test_without_a_token_a_401_says_how_to_give_one(raw, client_of):
     ("sent", "said"),
     [
         (b"SSH-2.0-OpenSSH_9.6\r\n", "no HTTP"),
-        (b"", "failed"),
+        (b"", "broke off"),
         (b"\x00" * 100, "no HTTP"),
         (answer(b"<html>nginx</html>", kind="text/html"), "no JSON"),
         (answer(b"<html>502</html>", status="502 Bad Gateway", kind="text/html; charset=x"), "HTTP 502 with text/html"),

@@ -81,6 +81,9 @@ class StandIn:
     def endpoint(self) -> Endpoint:
         return self._endpoint
 
+    def endpoint_now(self) -> Endpoint:
+        return self._endpoint
+
     def client(self) -> Client:
         return self._client
 

@@ -7,6 +7,7 @@ import os
 import pty
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -101,6 +102,61 @@ def test_a_followed_log_loses_and_doubles_no_line_through_restarts(server, progr
     assert everything.interrupt() == 130
 
 
+@pytest.fixture
+def move(server):
+    """Kills the server and starts it on another port; the old one refuses from then on."""
+    held = []
+
+    def to_another_port():
+        server.kill()
+        held.append(socket.socket())
+        held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held[-1].bind(("127.0.0.1", server.port))
+        before, server.port = server.port, 0
+        server.start()
+        assert server.port != before
+
+    yield to_another_port
+    for each in held:
+        each.close()
+
+
+def test_followers_find_a_server_that_comes_back_on_another_port_and_lose_nothing(server, program, move):
+    job = new_id()
+    server.report(started(job), {"kind": "progress", "jobId": job, "progressPercent": 10}, log(job, "line 0"))
+    lines = program("jobs", "logs", job, "-f")
+    watcher = program("jobs", "watch", job, "--exit-status", "--json", "status,progressPercent", "-o", "jsonl")
+    waiter = program("jobs", "wait", job, "-o", "name")
+    listed = program("jobs", "list", "--watch", "--json", "status", "-o", "jsonl")
+    got = lines.until("line 0")
+    assert json.loads(watcher.line()) == {"status": "running", "progressPercent": 10.0}
+    assert json.loads(listed.line()) == {"status": "running"}
+    connected(server, 3)
+    n = 1
+    for _ in range(2):
+        move()
+        for _ in range(20):
+            server.report(log(job, f"line {n}"))
+            n += 1
+        got += lines.until(f"line {n - 1}")
+    connected(server, 3)
+    server.report({"kind": "completed", "jobId": job})
+    assert lines.end() == 0
+    assert got == [f"line {k}" for k in range(n)]
+    assert json.loads(watcher.until("completed")[-1])["status"] == "completed"
+    assert (watcher.end(), waiter.end()) == (0, 0)
+    assert json.loads(listed.until("completed")[-1]) == {"status": "completed"}
+    assert listed.interrupt() == 130
+    notes = (lines.errors + watcher.errors).decode().splitlines()
+    assert notes
+    assert [
+        note
+        for note in notes
+        if not note.startswith("etlmon: ") or not note.endswith((". Trying again.", "? Trying again."))
+    ] == []
+    assert "Cannot connect" not in str(notes)
+
+
 def test_several_jobs_are_followed_together_each_line_with_its_name_until_all_ended(server, program):
     one, two = new_id(), new_id()
     server.report(started(one), started(two, "crm_sync"), log(one, "a"), log(two, "b"))
@@ -148,14 +204,14 @@ def test_watch_tells_each_change_and_ends_with_the_job(server, program):
     assert watcher.end() == 1
 
 
-def connected(server):
-    wait_until(lambda: server.api("GET", "/api/monitor/connections")["items"], "the viewer is connected")
-    live = lambda: any(  # noqa: E731
-        sub["state"] == "live"
-        for conn in server.api("GET", "/api/monitor/connections")["items"]
-        for sub in conn["subscriptions"]
-    )
-    wait_until(live, "its subscription is live")
+def connected(server, n=1):
+    """So many viewers have a subscription that is live."""
+
+    def live():
+        connections = server.api("GET", "/api/monitor/connections")["items"]
+        return n <= sum(any(sub["state"] == "live" for sub in each["subscriptions"]) for each in connections)
+
+    wait_until(live, f"{n} subscriptions are live")
 
 
 def test_wait_returns_when_the_last_job_ended_and_outlives_a_restart(server, program):
