@@ -37,12 +37,16 @@ class NotStarted(Exception):
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """What to start: ``fds`` become 0, 1 and 2 (None: closed); ``terminal`` is the one whose foreground it takes."""
+    """What to start: ``fds`` become 0, 1 and 2 (None: closed); ``terminal`` is the one whose foreground it takes.
+
+    ``unasked``: it may change the terminal though its group does not hold the foreground.
+    """
 
     argv: tuple[bytes, ...]
     env: dict[bytes, bytes]
     fds: tuple[int | None, int | None, int | None]
     terminal: int | None = None
+    unasked: bool = False
 
 
 class Child:
@@ -157,6 +161,8 @@ def _become(launch: Launch, signals: Signals, tell: int) -> NoReturn:
             elif source != target:
                 os.dup2(source, target)
         signals.restore_in_child()
+        if launch.unasked:  # alone it would be in front; a handler would make its tcsetattr fail with EINTR (top)
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
         _exec(launch.argv, launch.env)
     except OSError as error:
         number = error.errno or errno.EIO

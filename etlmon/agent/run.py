@@ -54,12 +54,14 @@ def run(options: Options, way: Way) -> Outcome:
     arrangement = arrange(closed, capture=options.capture)
     session = arrangement.session
     terminal = None if session is not None else ControllingTerminal.open()
-    eager = terminal is not None and terminal.is_ours() and alone_in_group()
+    in_front = terminal is not None and terminal.is_ours()
+    eager = in_front and alone_in_group()
     launch = Launch(
         argv=tuple(os.fsencode(word) for word in options.argv),
         env=child_environment(job_id, unbuffered=options.unbuffered),
         fds=(arrangement.fds[0], arrangement.fds[1], arrangement.fds[2]),
         terminal=session.slave if session is not None else terminal.fd if terminal is not None and eager else None,
+        unasked=in_front and not eager,
     )
     at = now_ms()
     try:

@@ -221,6 +221,30 @@ def test_a_neighbour_in_the_pipeline_can_read_the_keyboard(wrapped, screen):
     one.wait_end()
 
 
+def test_a_command_in_a_pipeline_that_catches_sigttou_can_change_the_terminal(wrapped, screen):
+    """As ``top -n1 | cat`` does: its handler would make the change fail with EINTR."""
+    (wrapped.cwd / "raw.py").write_text(
+        "import os, signal, termios\n"
+        "signal.signal(signal.SIGTTOU, lambda *_: print('stopped'))\n"
+        "modes = termios.tcgetattr(0)\n"
+        "modes[3] &= ~termios.ECHO\n"
+        "termios.tcsetattr(0, termios.TCSAFLUSH, modes)\n"
+        "os.write(2, b'ready')\n"
+        "key = input()\n"
+        "modes[3] |= termios.ECHO\n"
+        "termios.tcsetattr(0, termios.TCSAFLUSH, modes)\n"
+        "print('changed', key)\n"
+    )
+    one = screen(["bash", "--norc", "--noprofile", "-i"], env={"PS1": "$ ", "HISTFILE": ""})
+    one.read_until(b"$ ")
+    one.type(f"{' '.join(wrapped.command(sys.executable, 'raw.py'))} | cat; echo over\n".encode())
+    one.read_until(b"ready")
+    one.type(b"typed\n")
+    assert b"stopped" not in one.read_until(b"changed typed", b"over")
+    one.type(b"exit\n")
+    one.wait_end()
+
+
 def test_the_terminal_is_put_back_when_the_command_is_killed(wrapped, screen):
     one = screen(
         [
