@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": Entry("etlmon.commands.demo:demo", "A server and real jobs over shipped data, to look at.", prints=False),
     "server": Entry("etlmon.commands.server:server", "Run the server in the foreground.", prints=False),
     "run": Entry("etlmon.commands.run:run", "Run a command as a job and report it.", prints=False),
+    "tui": Entry("etlmon.commands.tui:tui", "The console, full screen: what `etlmon` alone opens.", prints=False),
     "jobs": Entry("etlmon.commands.jobs:jobs", "List, show, watch, wait for and control jobs."),
     "logs": Entry("etlmon.commands.logs:logs", "Search and follow every job's logs."),
     "history": Entry("etlmon.commands.history:history", "Finished jobs: list, statistics, export."),
@@ -56,8 +57,14 @@ def _print_version(ctx: click.Context, param: click.Parameter, value: bool) -> N
 
 @click.pass_context
 def _alone(ctx: click.Context) -> None:
-    """``etlmon`` without a command: the help."""
-    if ctx.invoked_subcommand is None:
+    """``etlmon`` without a command: the console, or where there is no terminal the help."""
+    if ctx.invoked_subcommand is not None:
+        return
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        from etlmon.commands.tui import show_console
+
+        show_console(ctx.ensure_object(Context), read_only=False, theme=None, ascii_only=False)
+    else:
         click.echo(ctx.get_help())
 
 

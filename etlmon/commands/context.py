@@ -58,12 +58,14 @@ class Context:
         While none is told there the known one stays: what else this machine offers is another server.
         """
         from etlmon.core.errors import Usage
+        from etlmon.host.endpoint import DEFAULT_ORIGIN
 
         known = self.endpoint()
-        if known.may_move:
+        by_default = known.origin == DEFAULT_ORIGIN
+        if known.may_move or by_default:
             with suppress(Usage):  # a token file that is gone by now: the server says what it thinks of the token
                 found = self._find()
-                self._endpoint = found if found.origin == known.origin else known
+                self._endpoint = found if by_default or found.origin == known.origin else known
         return self.endpoint()
 
     def _find(self) -> Endpoint:

@@ -12,10 +12,12 @@ from typing import TypeVar
 import msgspec
 
 from etlmon.core.errors import Usage
-from etlmon.core.text import hint
+from etlmon.core.text import hint, sentence
 from etlmon.host import paths
 
 DEFAULT_URL = "http://127.0.0.1:8081"
+DEFAULT_ORIGIN = "default"
+"""Where the url is from when nothing named one."""
 MAX_FILE = 65_536
 """Bytes; none of the small files read here is ever longer."""
 
@@ -104,7 +106,7 @@ def find_endpoint(
     given_url = _given(url, "--url", "ETLMON_URL") or (chosen.url if chosen else None)
     given_token = _given_token(token, token_file) or (chosen.token if chosen else None)
     found_url, found_token = _found_here(home, given_url)
-    address = given_url or found_url or _Found(DEFAULT_URL, "default")
+    address = given_url or found_url or _Found(DEFAULT_URL, DEFAULT_ORIGIN)
     secret = given_token or found_token
     warnings = (*address.warnings, *(secret.warnings if secret else ()), *_overridden(chosen, address))
     return Endpoint(
@@ -144,7 +146,7 @@ def _profile(name: str | None, config: str | Path | None, home: Path) -> _Profil
     file = paths.config_file(config, home)
     known = read_profiles(file)
     if wanted not in known:
-        raise Usage(f"There is no [profiles.{wanted}] in {file}{hint(wanted, known)}.")
+        raise Usage(sentence(f"There is no [profiles.{wanted}] in {file}{hint(wanted, known)}"))
     url, token_file = known[wanted]
     origin = f"profile {wanted}"
     secret = _from_file(file.parent / Path(token_file).expanduser(), origin) if token_file else None

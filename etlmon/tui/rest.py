@@ -18,25 +18,20 @@ TIMEOUT_S = 10.0
 
 
 class Rest:
-    """Asks the server that ``find`` names; the address is looked up again when it changed. Faults are core.errors'."""
+    """Asks the server that ``find`` names. Faults are core.errors'."""
 
     def __init__(self, find: Callable[[], Endpoint]) -> None:
         self._find = find
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="etlmon-rest")
         self._client: Client | None = None
-        self._whom: tuple[str | None, str | None] | None = None
 
     async def ask(self, question: Callable[[Client], T]) -> T:
         """The answer to ``question(client)``, asked in the thread; questions wait their turn."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
 
     def _ask(self, question: Callable[[Client], T]) -> T:
-        endpoint = self._find()
-        if self._client is None or self._whom != (endpoint.url, endpoint.token):
-            if self._client is not None:
-                self._client.close()
-            self._client = Client(endpoint, timeout_s=TIMEOUT_S)
-            self._whom = (endpoint.url, endpoint.token)
+        if self._client is None:
+            self._client = Client(self._find, timeout_s=TIMEOUT_S)
         return question(self._client)
 
     def close(self) -> None:

@@ -1,0 +1,204 @@
+"""The console: tabs over one live feed. It paints first and connects after; what it knows outlives every screen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from datetime import tzinfo
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from textual.app import App
+from textual.binding import Binding, BindingType
+
+from etlmon.host.clock import now_ms
+from etlmon.tui.chrome import Tab
+from etlmon.tui.feed import Feed
+from etlmon.tui.job_cells import Scene
+from etlmon.tui.jobs_state import JobsState
+from etlmon.tui.link_state import LinkState
+from etlmon.tui.live_job import LiveJob
+from etlmon.tui.palette import ANSI, DARK, THEMES, Palette
+from etlmon.tui.rest import Rest
+from etlmon.tui.screens.frame import FrameScreen
+from etlmon.tui.screens.jobs import JobsScreen
+
+if TYPE_CHECKING:
+    from etlmon.host.endpoint import Endpoint
+
+FLUSH_S = 0.1
+
+
+def _jobs_screen() -> FrameScreen:
+    return JobsScreen()
+
+
+class Console(App[None]):
+    """One server, seen live. ``find`` names it, and is asked again whenever the server has to be found."""
+
+    TITLE = "etlmon"
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    MODES: ClassVar[dict[str, Any]] = {"jobs": _jobs_screen}
+    DEFAULT_MODE = "jobs"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("1", "tab(1)", "Jobs", id="console.jobs", show=False),
+        Binding("2", "tab(2)", "Logs", id="console.logs", show=False),
+        Binding("ctrl+r", "reconnect", "reconnect now", id="console.reconnect"),
+        Binding("question_mark", "help", "help", id="console.help"),
+        Binding("q", "leave", "back, quit", id="console.leave"),
+        Binding("ctrl+q", "quit", "quit", id="console.quit", show=False),
+    ]
+    TAB_MODES: ClassVar[dict[int, str]] = {1: "jobs"}
+    CSS = """
+    Screen { background: $background; color: $foreground; }
+    """
+
+    def __init__(
+        self,
+        find: Callable[[], Endpoint],
+        *,
+        server: str = "",
+        read_only: bool = False,
+        theme: str | None = None,
+        zone: tzinfo | None = None,
+        ascii_only: bool = False,
+    ) -> None:
+        super().__init__()
+        self.find_endpoint = find
+        self.zone = zone
+        self.ascii = ascii_only
+        self.colour = "NO_COLOR" not in os.environ
+        self.jobs = JobsState()
+        self.link = LinkState(server=server, since=now_ms(), read_only=read_only)
+        self.rest = Rest(find)
+        self.feed = Feed(find, self.rest, self.jobs, self.link, self.toast)
+        for each in THEMES:
+            self.register_theme(each)
+        self.theme = theme or (DARK if self.colour else ANSI)
+        self._palette: Palette | None = None
+
+    # -- what every part of the console may ask
+
+    @property
+    def palette(self) -> Palette:
+        """Looks → styles, for the theme in force."""
+        if self._palette is None:
+            theme = self.current_theme
+            self._palette = Palette(
+                self.theme_variables, dark=theme.dark, ansi=self.native_ansi_color, colour=self.colour
+            )
+        return self._palette
+
+    @property
+    def scene(self) -> Scene:
+        """What every row shares at this instant."""
+        return Scene(now=self.now(), zone=self.zone, name_of=self.name_of, ascii=self.ascii)
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether keys that change things are hidden."""
+        return self.link.read_only
+
+    def now(self) -> int:
+        """The server's instant; it stands still while the server is away."""
+        return self.feed.now()
+
+    def local_now(self) -> int:
+        """This machine's instant."""
+        return now_ms()
+
+    def name_of(self, job_id: str) -> str | None:
+        """The name of a job that is known."""
+        live = self.jobs.jobs.get(job_id)
+        return None if live is None else live.job.name
+
+    def tabs(self) -> list[Tab]:
+        """The tabs there are."""
+        return [Tab(1, "Jobs", "Jobs")]
+
+    # -- life
+
+    def on_mount(self) -> None:
+        """Paint, then connect."""
+        self.theme_changed_signal.subscribe(self, self._repaint)
+        self.set_interval(FLUSH_S, self._flush_screen)
+        self.set_interval(1.0, self._tick)
+        self.set_interval(0.5, self._pulse)
+        self.call_after_refresh(self._connect)
+
+    def _connect(self) -> None:
+        try:
+            self.link.url = self.find_endpoint().shown_url
+        except Exception as fault:  # noqa: BLE001 - a config that cannot be read must not end the console
+            self.link.fault = str(fault)
+        self.run_worker(self.feed.run(), name="feed", exit_on_error=False)
+        self.run_worker(self.feed.watch_figures(), name="figures", exit_on_error=False)
+
+    def _shown(self) -> FrameScreen | None:
+        screen = self.screen_stack[0] if self.screen_stack else None
+        return screen if isinstance(screen, FrameScreen) else None
+
+    def _flush_screen(self) -> None:
+        screen = self._shown()
+        if screen is not None and screen.is_mounted:
+            screen.flush(self.now())
+
+    def _tick(self) -> None:
+        screen = self._shown()
+        if screen is not None and screen.is_mounted:
+            screen.tick(self.now())
+            screen.redraw_frame()
+
+    def _pulse(self) -> None:
+        screen = self._shown()
+        if isinstance(screen, JobsScreen) and screen.is_mounted:
+            screen.pulse()
+
+    def _repaint(self, _: object) -> None:
+        self._palette = None
+        screen = self._shown()
+        if screen is not None:
+            screen.repaint()
+
+    async def on_unmount(self) -> None:
+        """Let the connection go."""
+        self.rest.close()
+
+    # -- what keys do
+
+    def action_tab(self, digit: int) -> None:
+        """Go to a tab."""
+        mode = self.TAB_MODES.get(digit)
+        if mode is not None and mode != self.current_mode:
+            self.switch_mode(mode)
+
+    def action_reconnect(self) -> None:
+        """Try the server now."""
+        self.feed.reconnect()
+
+    def action_leave(self) -> None:
+        """Back, or quit from a tab."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+        else:
+            self.exit()
+
+    def action_help(self) -> None:
+        """Every key that works here."""
+
+    def toast(self, title: str, line: str = "", role: str = "text") -> None:
+        """Tell something for a few seconds."""
+        severity = {"fail": "error", "warn": "warning"}.get(role, "information")
+        self.notify(line or title, title=title if line else "", severity=severity, markup=False)  # type: ignore[arg-type]
+
+    def control(self, action: str, jobs: Sequence[LiveJob]) -> None:
+        """Pause, resume or cancel jobs."""
+
+    def show_logs(self, jobs: Sequence[LiveJob]) -> None:
+        """The logs of jobs."""
+
+    def copy_jobs(self, ids: Sequence[str], what: str) -> None:
+        """Copy ids, or jobs as JSON."""
+
+    def open_job(self, job_id: str) -> None:
+        """The job's own screen."""
