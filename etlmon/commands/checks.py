@@ -52,8 +52,8 @@ def warn(check: str, detail: str, next_step: str) -> Finding:
     return Finding(check=check, state="warn", detail=detail, next_step=next_step)
 
 
-def fail(check: str, detail: str, next_step: str) -> Finding:
-    """It does not work."""
+def fail(check: str, detail: str, next_step: str | None = None) -> Finding:
+    """It does not work; a ``detail`` that says what to do needs no next step."""
     return Finding(check=check, state="fail", detail=detail, next_step=next_step)
 
 
@@ -77,7 +77,7 @@ def check_server(context: Context, look: Look) -> Iterator[Finding]:
         client = context.client()
         health = client.get("/api/health", accept=(503,))
     except errors.EtlmonError as error:
-        yield fail("server", error.detail, "start one with `etlmon server`, or name another with --url")
+        yield fail("server", error.detail)
         return
     state = health.get("status")
     detail = f"{client.url} (from {client.endpoint.origin}) says {state}"

@@ -33,14 +33,14 @@ def show(context: Context, prefix: str | None, origin: bool) -> None:
     from etlmon.core.config_check import read_toml
     from etlmon.core.config_show import effective, given_in
     from etlmon.core.errors import NotFound
-    from etlmon.core.text import hint
+    from etlmon.core.text import hint, sentence
     from etlmon.host.config_file import read
 
     loaded = read(context.config, data_dir=context.data_dir)
     known = effective(loaded.config, given_in(read_toml(loaded.raw)) if loaded.path else frozenset())
     chosen = [each for each in known if prefix is None or f"{each.path}.".startswith(prefix.rstrip(".") + ".")]
     if prefix is not None and not chosen:
-        raise NotFound(f"There is no setting {prefix!r}{hint(prefix, [each.path for each in known])}.")
+        raise NotFound(sentence(f"There is no setting {prefix!r}{hint(prefix, [each.path for each in known])}"))
     for warning in loaded.warnings:
         note(warning)
     place = str(loaded.path)

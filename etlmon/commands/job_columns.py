@@ -30,6 +30,18 @@ def status_word(job: Item) -> str:
     return "warning" if status == "completed" and job.get("outcome") == "warning" else status
 
 
+def gist(job: Item) -> tuple[object, ...]:
+    """What a row must tell anew to be worth another row: a new status, try, wish, step or whole percent."""
+    percent, pending = job.get("progressPercent"), job.get("controlPending")
+    return (
+        status_word(job),
+        job.get("attempt"),
+        pending.get("action") if isinstance(pending, dict) else None,
+        job.get("currentStep"),
+        int(percent) if isinstance(percent, int | float) else None,
+    )
+
+
 def status_role(job: Item) -> str | None:
     """The colour role of a job's status."""
     return GLYPHS.get(status_word(job), ("", "", None))[2]

@@ -11,7 +11,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
 from etlmon.client.rest import AWAY
-from etlmon.commands.job_columns import COLUMNS, WIDE
+from etlmon.commands.job_columns import COLUMNS, WIDE, gist
 from etlmon.commands.output import Item, Look, Printer, note, write
 from etlmon.core.errors import Usage
 
@@ -77,12 +77,13 @@ class Appended:
 
     def __init__(self, printer: Printer) -> None:
         self.printer = printer
-        self.seen: dict[str, int] = {}
+        self.seen: dict[str, object] = {}
 
     def show(self, jobs: list[Item]) -> None:
-        """Print what changed since the last time, oldest change first."""
-        news = sorted((job for job in jobs if self.seen.get(job["id"]) != job["seq"]), key=lambda job: job["seq"])
-        self.seen = {job["id"]: job["seq"] for job in jobs}
+        """Print what changed since the last time, oldest change first: of rows those that tell something new."""
+        told = {job["id"]: job["seq"] if self.printer.structured else gist(job) for job in jobs}
+        news = sorted((job for job in jobs if self.seen.get(job["id"]) != told[job["id"]]), key=lambda job: job["seq"])
+        self.seen = told
         for job in news:
             job.pop("_seenAt", None)
             if self.printer.format == "json":

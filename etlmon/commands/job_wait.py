@@ -36,12 +36,12 @@ def wait(context: Context, /, job_ids: tuple[str, ...], statuses: tuple[str, ...
 def _statuses(given: Sequence[str]) -> Collection[str]:
     from etlmon.core.errors import Usage
     from etlmon.core.job import Status
-    from etlmon.core.text import hint
+    from etlmon.core.text import hint, sentence
 
     words = [word.strip().lower() for text in given for word in text.split(",") if word.strip()]
     for word in words:
         if word not in set(Status):
-            raise Usage(f"--status: there is no status {word!r}{hint(word, list(Status))}.")
+            raise Usage(sentence(f"--status: there is no status {word!r}{hint(word, list(Status))}"))
     return words or ["completed"]
 
 

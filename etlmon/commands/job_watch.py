@@ -32,42 +32,52 @@ def watch(context: Context, /, job_id: str, exit_status: bool) -> int:
 
 
 async def _watch(context: Context, job_id: str, printer: Printer) -> dict[str, Any]:
-    from etlmon.client.live import Link, LinkState
+    from etlmon.client.live import Link
     from etlmon.commands.following import follow_jobs
     from etlmon.commands.job_columns import is_final
 
-    screen = LiveLine(printer) if printer.look.redraws and printer.format in ("table", "wide") else None
+    view = (LiveLine if printer.look.redraws and printer.format in ("table", "wide") else Rows)(printer)
     job: dict[str, Any] = {}
     async with aclosing(follow_jobs(context, [job_id])) as items:
         async for item in items:
             if isinstance(item, Link):
-                if screen is not None:
-                    screen.tell(item)
-                elif item.state is LinkState.WAITING:
-                    from etlmon.commands.output import note
-
-                    note(f"etlmon: {item.detail} Trying again.")
+                view.tell(item)
                 continue
             job = item
-            if screen is not None:
-                screen.draw(job)
-            else:
-                _print_change(printer, job)
+            view.draw(job)
             if is_final(job):
                 break
-    if screen is not None:
-        screen.clear()
+    view.clear()
     return job
 
 
-def _print_change(printer: Printer, job: dict[str, Any]) -> None:
-    from etlmon.commands.job_columns import COLUMNS, WIDE
+class Rows:
+    """What a pipe gets: whole records for each change, rows only when a row would tell something new."""
 
-    if printer.format == "json":
-        printer.record(job)
-    else:
-        printer.items([job], COLUMNS, wide=WIDE)
-    sys.stdout.flush()
+    def __init__(self, printer: Printer) -> None:
+        self.printer = printer
+        self.told: tuple[object, ...] | None = None
+
+    def draw(self, job: dict[str, Any]) -> None:
+        """Print the job as it stands, if that is news."""
+        from etlmon.commands.job_columns import COLUMNS, WIDE, gist
+
+        if self.printer.format == "json":
+            self.printer.record(job)
+        elif self.printer.structured or gist(job) != self.told:
+            self.printer.items([job], COLUMNS, wide=WIDE)
+        self.told = gist(job)
+        sys.stdout.flush()
+
+    def tell(self, link: Any) -> None:
+        """Say why the server is away, on stderr."""
+        if link.state == "waiting":
+            from etlmon.commands.output import note
+
+            note(f"etlmon: {link.detail} Trying again.")
+
+    def clear(self) -> None:
+        """Nothing to do: what was printed stays."""
 
 
 def _print_end(context: Context, job: dict[str, Any], printer: Printer) -> None:

@@ -14,7 +14,7 @@ import msgspec
 
 from etlmon.core.errors import Usage
 from etlmon.core.instants import parse_instant
-from etlmon.core.text import hint, shown, shown_json
+from etlmon.core.text import hint, sentence, shown, shown_json
 
 if TYPE_CHECKING:
     from etlmon.commands.context import Context
@@ -189,7 +189,10 @@ def _field(item: Mapping[str, Any], name: str) -> Any:
             return None
         if part not in value:
             if value is item:
-                raise Usage(f"There is no field {name!r}{hint(part, item)}. The fields are: {', '.join(sorted(item))}.")
+                raise Usage(
+                    sentence(f"There is no field {name!r}{hint(part, item)}")
+                    + f" The fields are: {', '.join(sorted(item))}."
+                )
             return None
         value = value[part]
     return value

@@ -15,7 +15,7 @@ import msgspec
 
 from etlmon.core.config_leaf import Leaf, read_leaf, unknown_key
 from etlmon.core.errors import Fault, Invalid
-from etlmon.core.text import clean_name
+from etlmon.core.text import clean_name, sentence
 
 MAX_BYTES = 1_048_576
 """A config file is never larger; what is, is another file."""
@@ -108,7 +108,7 @@ def refusal(faults: list[Fault]) -> Invalid:
     first = faults[0]
     told = f"{first.path}: {first.message}" if first.path else first.message
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-    return Invalid(f"The config is refused: {told}{more}.", errors=tuple(faults[:MAX_FAULTS]))
+    return Invalid(sentence(f"The config is refused: {told}{more}"), errors=tuple(faults[:MAX_FAULTS]))
 
 
 SectionT = TypeVar("SectionT", bound=Section)

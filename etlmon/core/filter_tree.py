@@ -9,6 +9,7 @@ import msgspec
 
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.filter_keys import KEYS, FieldType, Glob, Key, Value, read_value, write_value
+from etlmon.core.text import sentence
 
 
 class All(msgspec.Struct, frozen=True):
@@ -108,7 +109,7 @@ def any_of(key: str, values: Iterable[str]) -> Node:
         except ValueError as fault:
             faults.append(Fault(key, str(fault)))
     if faults:
-        raise Invalid(f"{key}: {faults[0].message}.", errors=tuple(faults))
+        raise Invalid(sentence(f"{key}: {faults[0].message}"), errors=tuple(faults))
     return term(known, ":", read, tag) if read else All()
 
 

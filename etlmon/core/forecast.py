@@ -27,6 +27,9 @@ RATES_WITHOUT_PAST = (100.0, 10.0)
 SHARES_OF_PAST = (0.9, 0.5, 0.1)
 """The same against the rate of the job's own past runs, and below the last poor."""
 
+FEWEST_RECORDS = 100
+"""Of fewer records processed the speed says nothing yet: a small job's time is mostly its start."""
+
 _GRADES = (Health.EXCELLENT, Health.GOOD, Health.FAIR, Health.POOR)
 
 
@@ -159,8 +162,8 @@ def _by_errors(metrics: dict[str, Any]) -> int | None:
 
 
 def _by_speed(metrics: dict[str, Any], past: Past | None) -> int | None:
-    rate = _number(metrics.get("processingRate"))
-    if rate is None:
+    rate, processed = _number(metrics.get("processingRate")), _number(metrics.get("recordsProcessed"))
+    if rate is None or (processed is not None and processed < FEWEST_RECORDS):
         return None
     usual = _number(past.rate) if past is not None else None
     if usual:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from etlmon.core.errors import Fault, Invalid, Malformed
-from etlmon.core.text import nearest
+from etlmon.core.text import nearest, sentence
 
 PROTOCOL = 1
 """The number in ``welcome``: it grows when an old client could misread a new server."""
@@ -215,7 +215,7 @@ def parse_frame(text: str | bytes) -> ClientFrame:
         message, _, path = str(error).partition(" - at `$.")
         fault = Fault(path.rstrip("`"), message)
         raise Invalid(
-            f"This {raw['type']} message is wrong at {fault.path or 'its top'}: {message}.", errors=(fault,)
+            sentence(f"This {raw['type']} message is wrong at {fault.path or 'its top'}: {message}"), errors=(fault,)
         ) from error
 
 
@@ -240,7 +240,9 @@ def _frame_type(word: Any) -> type[ClientFrame]:
         known = ", ".join(_FRAMES)
         hint = nearest(word, _FRAMES) if isinstance(word, str) else None
         message = f"a client's message is one of {known}" + (f"; did you mean {hint}?" if hint else "")
-        raise Invalid(f"There is no message type {str(word)[:80]!r}: {message}.", errors=(Fault("type", message),))
+        raise Invalid(
+            sentence(f"There is no message type {str(word)[:80]!r}: {message}"), errors=(Fault("type", message),)
+        )
     return frame
 
 

@@ -29,6 +29,10 @@ _DECEIVING = re.compile(f"[{_INVISIBLE}]")  # what str.isprintable does not tell
 _UNSAFE_IN_JSON = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_FORMAT}{_INVISIBLE}{_SURROGATE}]")
 _LOST = re.compile(f"[\x00{_SURROGATE}]")
 
+_JSON_ESCAPE = re.compile(  # a pair of surrogates is one character; a backslash escapes the one after it
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?P<lost>\\u(?:0000|[dD][89a-fA-F][0-9a-fA-F]{2}))|\\."
+)
+
 _PICTURES = {code: chr(0x2400 + code) for code in range(0x20)} | {0x09: "    ", 0x7F: "\u2421"}
 
 # From facts/ecosystem.md 1.9: OSC, DCS and the other strings, CSI (also as C1), then every shorter escape.
@@ -58,6 +62,17 @@ def clean_line(text: str, max_bytes: int) -> str:
     kept = _LOST.sub(REPLACEMENT, text)
     raw = kept.encode()
     return kept if len(raw) <= max_bytes else _cut(raw, max_bytes)
+
+
+def clean_json(raw: bytes) -> bytes:
+    """JSON as it is kept undecoded: in its strings NUL, lone surrogates and what is no UTF-8 become U+FFFD."""
+    if not raw.isascii():
+        raw = raw.decode(errors="replace").encode()
+    return _JSON_ESCAPE.sub(_kept_escape, raw) if b"\\u" in raw else raw
+
+
+def _kept_escape(match: re.Match[bytes]) -> bytes:
+    return b"\\ufffd" if match["lost"] else match[0]
 
 
 def _cut(raw: bytes, max_bytes: int) -> str:
@@ -120,3 +135,8 @@ def hint(word: str, known: Iterable[str]) -> str:
     """``: did you mean 'x'?`` for an error message, or nothing."""
     close = nearest(word, known)
     return f": did you mean '{close}'?" if close else ""
+
+
+def sentence(text: str) -> str:
+    """``text`` with the full stop that it lacks; a question, as ``hint`` asks one, has its mark already."""
+    return text if text.endswith((".", "?")) else f"{text}."

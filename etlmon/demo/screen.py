@@ -10,7 +10,8 @@ from etlmon.core.text import shown
 from etlmon.demo.watch import Line, Scene
 
 if TYPE_CHECKING:
-    from rich.console import Group
+    from rich.console import Console, ConsoleOptions, Group, RenderResult
+    from rich.measure import Measurement
     from rich.table import Table
 
 STYLES = {"running": "cyan", "completed": "green", "failed": "bold red", "paused": "yellow", "cancelled": "magenta"}
@@ -70,7 +71,6 @@ def drawn(scene: Scene) -> Group:
 
 
 def _table(scene: Scene) -> Table:
-    from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
@@ -83,13 +83,35 @@ def _table(scene: Scene) -> Table:
             Text(GLYPHS.get(job["status"], "?"), style),
             Text(shown(job["name"])),
             Text(job["status"], style),
-            ProgressBar(total=100, completed=done or 0, pulse=done is None and job["status"] == "running"),
+            Bar(done, style),
             Text(percent(job)),
             Text(shown(job["currentStep"] or "")),
             Text(f"{metrics['recordsProcessed'] or 0:,}"),
             Text(f"{metrics['recordsFailed'] or 0:,}"),
         )
     return table
+
+
+class Bar:
+    """A bar as wide as its column. What is left is drawn in another glyph, for where there are no colours."""
+
+    def __init__(self, percent: float | None, style: str) -> None:
+        self.percent = percent
+        self.style = style
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """As rich asks."""
+        from rich.text import Text
+
+        width = options.max_width
+        full = round(min(max(self.percent or 0.0, 0.0), 100.0) / 100 * width)
+        yield Text.assemble(("█" * full, self.style), ("·" * (width - full), "dim"), no_wrap=True)
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        """Whatever room there is."""
+        from rich.measure import Measurement
+
+        return Measurement(4, options.max_width)
 
 
 def summary(scene: Scene) -> list[str]:

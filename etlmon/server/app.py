@@ -124,7 +124,7 @@ class Guard:
             if route.access is Access.REQUIRED:
                 self.context.limits.admit(identity.token_id, request.remote or "")
             if identity.role not in route.roles:
-                raise Forbidden(f"A {identity.role} token does not allow this: it needs {_either(route)}.")
+                raise Forbidden(f"The role {identity.role} does not allow this: it needs {_either(route)}.")
         request[IDENTITY] = identity
         return await handler(request)
 

@@ -18,7 +18,7 @@ from etlmon.core import reports as r
 from etlmon.core.errors import Fault, Invalid, Malformed
 from etlmon.core.ids import is_job_id
 from etlmon.core.instants import from_datetime
-from etlmon.core.text import hint
+from etlmon.core.text import hint, sentence
 
 PRODUCER = re.compile(r"[0-9A-Za-z][0-9A-Za-z-]{7,63}")
 MAX_REPORTS = 20_000
@@ -108,7 +108,7 @@ def _wrong_envelope(fault: msgspec.ValidationError) -> Malformed | Invalid:
     if unknown is not None:
         near = hint(unknown[1], ("reports", "producer", "seq", "sentAt", "now"))
         return Invalid(
-            f"The batch has an unknown key {unknown[1]!r}{near}.", errors=(Fault(unknown[1], "unknown key"),)
+            sentence(f"The batch has an unknown key {unknown[1]!r}{near}"), errors=(Fault(unknown[1], "unknown key"),)
         )
     return Invalid(f"The batch is not as it should be: {text}.")
 

@@ -19,7 +19,7 @@ from etlmon.core.errors import Conflict, Forbidden
 from etlmon.core.events import Event, JobChange, LogRun
 from etlmon.core.instants import from_datetime
 from etlmon.core.job import LEVEL_NUMBER, Job, LogLine, Status, parse_level
-from etlmon.core.text import clean_line, clean_name
+from etlmon.core.text import clean_json, clean_line, clean_name
 from etlmon.core.verdicts import Accepted, Context, Duplicate, Rejected, is_lost
 from etlmon.server.intake import Batch
 from etlmon.server.store.producers import ProducerMark
@@ -161,18 +161,19 @@ class Taking:
         self, place: int, report: r.Log, owner: LineOwner
     ) -> tuple[int | None, msgspec.Raw | msgspec.UnsetType]:
         """The level and fields of a line that is out of the ordinary; without a level it is refused."""
-        why, level = owner.refused, None
+        why, level, fields = owner.refused, None, report.fields
         if why is None:
             try:
                 level = parse_level(report.level)
             except ValueError as fault:
                 why = str(fault)
-        if why is None and not isinstance(report.fields, msgspec.UnsetType):
-            why = _fields_fault(bytes(report.fields))
+        if why is None and not isinstance(fields, msgspec.UnsetType):
+            fields = msgspec.Raw(clean_json(bytes(fields)))
+            why = _fields_fault(bytes(fields))
         if why is not None:
             self.refused.append(r.Refusal(self.batch.index(place), why))
             return None, UNSET
-        return level, report.fields
+        return level, fields
 
     def _line_owner(self, report: r.Log) -> LineOwner:
         """What lines of this job carry; a job that the first line brings to life goes through the lifecycle once."""

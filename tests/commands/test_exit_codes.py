@@ -45,6 +45,31 @@ def test_a_refusal_is_one_sentence_and_its_own_exit_code(cast, etlmon, status, c
     assert (result.code, result.out, result.err) == (code, "", "etlmon: This is what is wrong.\n")
 
 
+@pytest.mark.parametrize("words", [(), ("jobs",), ("history",), ("tokens",), ("config",)])
+def test_a_group_without_a_command_prints_its_help_and_is_no_failure(etlmon, words):
+    result = etlmon(*words)
+    assert (result.code, result.err) == (0, "")
+    assert "Commands:" in result.out
+
+
+def test_a_guess_ends_the_sentence_with_one_mark(cast, etlmon):
+    said = [
+        etlmon("jobs", "wait", cast.jobs[0]["id"], "--status", "compl"),
+        etlmon("jobs", "list", "--json", "nam"),
+        etlmon("jobs", "list", "--profile", "prd", "--config", os.devnull),
+    ]
+    assert [result.code for result in said] == [2, 2, 2]
+    for result in said:
+        assert "?." not in result.err
+        assert ".." not in result.err
+
+
+def test_the_doctor_says_once_how_to_start_a_server(etlmon):
+    result = etlmon("--url", "http://127.0.0.1:9", "doctor")
+    assert result.code == 1
+    assert result.out.count("etlmon server`, or") == 1
+
+
 def test_several_faults_are_told_one_per_line(cast, etlmon):
     faults = [{"path": "q", "message": "no key 'stat'"}, {"path": "sort", "message": "no key 'x'"}]
     cast.overrides["GET", "/api/jobs"] = refuse(422, "Two things are wrong.", errors=faults)

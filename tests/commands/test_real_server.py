@@ -204,6 +204,63 @@ def test_watch_tells_each_change_and_ends_with_the_job(server, program):
     assert watcher.end() == 1
 
 
+def test_in_a_pipe_a_watch_prints_a_row_when_status_step_or_whole_percent_changed(server, program):
+    job = new_id()
+    server.report(started(job), {"kind": "progress", "jobId": job, "progressPercent": 10})
+    row, lines = (
+        program("jobs", "watch", job),
+        program("jobs", "watch", job, "-o", "jsonl", "--json", "progressPercent"),
+    )
+    listed = program("jobs", "list", "--watch")
+    assert "\t10\t" in row.line().replace("%", "")
+    assert json.loads(lines.line()) == {"progressPercent": 10.0}
+    listed.line()
+    connected(server, 3)
+    for percent in (10.2, 10.4, 10.6):
+        server.report({"kind": "progress", "jobId": job, "progressPercent": percent})
+        assert json.loads(lines.line()) == {"progressPercent": percent}
+    server.report({"kind": "step_started", "jobId": job, "step": "verify"})
+    assert "verify" in row.line()
+    assert "verify" in listed.line()
+    server.report({"kind": "completed", "jobId": job})
+    assert "completed" in row.line()
+    assert (row.end(), lines.end()) == (0, 0)
+    assert "completed" in listed.line()
+    assert listed.interrupt() == 130
+    assert row.lines.empty()
+
+
+def test_an_unknown_job_is_told_with_the_command_that_lists_jobs(server):
+    result = server.cli("jobs", "show", new_id())
+    assert result.returncode == 5
+    assert b"`etlmon jobs list`" in result.stderr
+
+
+def test_a_role_that_does_not_suffice_is_named(server):
+    made = server.cli("tokens", "create", "--role", "operator", "--name", "ops").stdout.decode().strip()
+    result = server.cli("tokens", "list", env={"ETLMON_TOKEN": made})
+    assert (result.returncode, result.stderr) == (
+        4, b"etlmon: The role operator does not allow this: it needs admin.\n",
+    )  # fmt: skip
+
+
+def test_a_token_file_that_others_can_read_is_used_with_a_warning(server, tmp_path):
+    file = tmp_path / "token"
+    file.write_text(server.token)
+    file.chmod(0o644)
+    result = server.cli("jobs", "list", "--token-file", str(file))
+    assert result.returncode == 0
+    assert b"can be read by others (mode 0644): run chmod 600" in result.stderr
+
+
+def test_a_lone_surrogate_in_the_fields_of_a_line_becomes_the_replacement_character(server):
+    job = new_id()
+    server.report(started(job))
+    body = b'{"reports": [{"kind": "log", "jobId": "%s", "message": "m", "fields": {"a": "x\\ud800"}}]}' % job.encode()
+    assert server.api("POST", "/api/reports", body)["rejected"] == []
+    assert server.api("GET", f"/api/jobs/{job}/logs")["items"][0]["fields"] == {"a": "x\ufffd"}
+
+
 def connected(server, n=1):
     """So many viewers have a subscription that is live."""
 

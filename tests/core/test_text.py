@@ -6,6 +6,7 @@ import sys
 import unicodedata
 
 import msgspec
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -120,3 +121,23 @@ def test_a_slip_of_the_finger_finds_its_word() -> None:
     assert text.nearest("s" * 100_000, ["status"]) is None
     assert text.hint("ownr", ["owner"]) == ": did you mean 'owner'?"
     assert text.hint("q", ["owner"]) == ""
+
+
+def test_a_sentence_ends_once() -> None:
+    assert text.sentence("there is no status 'x'") == "there is no status 'x'."
+    assert text.sentence("there is no status 'x': did you mean 'y'?") == "there is no status 'x': did you mean 'y'?"
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        (rb'{"a": "\ud800"}', rb'{"a": "\ufffd"}'),
+        (rb'{"\uDFFFx": "\u0000"}', rb'{"\ufffdx": "\ufffd"}'),
+        (rb'{"a": "\ud83d\ude00 \ud83d"}', rb'{"a": "\ud83d\ude00 \ufffd"}'),
+        (rb'{"a": "\\ud800 \" \\\ud800"}', rb'{"a": "\\ud800 \" \\\ufffd"}'),
+        (b'{"a": "\xff"}', '{"a": "\ufffd"}'.encode()),
+        ('{"a": "\u00e9\U0001f600 \\u00e9"}'.encode(), '{"a": "\u00e9\U0001f600 \\u00e9"}'.encode()),
+    ],
+)
+def test_json_that_is_kept_undecoded_holds_no_lone_surrogate(raw: bytes, kept: bytes) -> None:
+    assert text.clean_json(raw) == kept

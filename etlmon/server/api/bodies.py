@@ -15,7 +15,7 @@ import msgspec
 from aiohttp import web
 
 from etlmon.core.errors import EtlmonError, Fault, Invalid, Malformed, TooLarge, UnsupportedMedia
-from etlmon.core.text import nearest
+from etlmon.core.text import nearest, sentence
 from etlmon.server.api.problems import Late
 
 T = TypeVar("T")
@@ -157,7 +157,7 @@ def parse_body(body: bytes, cls: type[T]) -> T:
     fields = msgspec.structs.fields(cls)  # type: ignore[arg-type]  # every caller gives a Struct
     faults = unknown_keys(value, {field.encode_name for field in fields})
     if faults:
-        raise Invalid(faults[0].message, errors=faults)
+        raise Invalid(sentence(faults[0].message), errors=faults)
     try:
         return msgspec.convert(value, cls)
     except msgspec.ValidationError as fault:
@@ -180,4 +180,4 @@ def as_invalid(fault: msgspec.ValidationError) -> Invalid:
     message, _, place = str(fault).partition(" - at `$")
     path = place.rstrip("`").lstrip(".")
     detail = f"{path}: {message}" if path else message
-    return Invalid(f"{detail}.", errors=(Fault(path, message),))
+    return Invalid(sentence(detail), errors=(Fault(path, message),))

@@ -10,7 +10,7 @@ from etlmon.core.access import Identity, Role
 from etlmon.core.durations import parse_age_or_instant
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.filters import Node, any_of, both, negated, parse
-from etlmon.core.text import nearest
+from etlmon.core.text import nearest, sentence
 from etlmon.server.store.pages import JobQuery
 
 SORTS = (
@@ -66,7 +66,7 @@ def _node(key: str, values: tuple[str, ...], path: str | None = None) -> Node:
         return both(wanted, negated(any_of(key, unwanted))) if unwanted else wanted
     except ValueError as fault:
         place = path or key
-        raise Invalid(f"{place}: {fault}.", errors=(Fault(place, str(fault)),)) from None
+        raise Invalid(sentence(f"{place}: {fault}"), errors=(Fault(place, str(fault)),)) from None
 
 
 def _tag_nodes(tags: tuple[str, ...]) -> list[Node]:
@@ -89,7 +89,7 @@ def instant_param(name: str, text: str | None, now: int) -> int | None:
     try:
         return parse_age_or_instant(text, now)
     except (ValueError, OverflowError) as fault:
-        raise Invalid(f"{name}: {fault}.", errors=(Fault(name, str(fault)),)) from None
+        raise Invalid(sentence(f"{name}: {fault}"), errors=(Fault(name, str(fault)),)) from None
 
 
 def check_sort(sort: str) -> str:
@@ -98,7 +98,7 @@ def check_sort(sort: str) -> str:
     if word not in SORTS:
         close = nearest(word, SORTS)
         message = f"{sort[:40]!r} is not a sort key: " + (f"did you mean {close}?" if close else ", ".join(SORTS))
-        raise Invalid(f"sort: {message}", errors=(Fault("sort", message),))
+        raise Invalid(sentence(f"sort: {message}"), errors=(Fault("sort", message),))
     return sort
 
 

@@ -13,6 +13,7 @@ from etlmon.core.access import EVERYONE, Identity, Role
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.filters import All, Node, both, parse
 from etlmon.core.job import LogLine, Record, parse_level
+from etlmon.core.text import sentence
 from etlmon.core.views import LogEntry, log_entry
 from etlmon.server.api.filtering import FilterParams, Limit, filter_node, instant_param
 from etlmon.server.api.routes import NDJSON, Call, Route, stream
@@ -78,7 +79,7 @@ def log_query(params: LogParams, job_ids: frozenset[str] | None, now: int) -> Lo
         try:
             level = parse_level(params.level)
         except ValueError as fault:
-            raise Invalid(f"level: {fault}.", errors=(Fault("level", str(fault)),)) from None
+            raise Invalid(sentence(f"level: {fault}"), errors=(Fault("level", str(fault)),)) from None
     return LogQuery(
         job_ids=job_ids,
         level=level,

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 import msgspec
 
 from etlmon.core.errors import Fault, Invalid, Malformed
+from etlmon.core.text import sentence
 from etlmon.server.api.bodies import as_invalid, unknown_keys
 
 T = TypeVar("T")
@@ -79,7 +80,7 @@ def parse_params(pairs: list[tuple[str, str]], cls: type[T]) -> T:
         else:
             values[name] = value
     if faults:
-        raise Invalid(f"{faults[0].path}: {faults[0].message}.", errors=tuple(faults))
+        raise Invalid(sentence(f"{faults[0].path}: {faults[0].message}"), errors=tuple(faults))
     try:
         return msgspec.convert(values, cls)
     except msgspec.ValidationError as fault:

@@ -13,7 +13,7 @@ from etlmon.core.errors import EtlmonError, Fault, Invalid
 from etlmon.core.filters import Node, any_of, both, either, negated
 from etlmon.core.job import Job, parse_level
 from etlmon.core.protocol import DATA_TYPES, DEFAULT_TOPICS, NO_TOPICS, MessageType, Topic, Wanted, split
-from etlmon.core.text import hint
+from etlmon.core.text import hint, sentence
 from etlmon.core.words import words_of
 
 MAX_VALUES = 1000
@@ -96,7 +96,7 @@ def parse_selection(
     node = _collect(faults, lambda: _parse_node(wanted, now, channel))
     if faults or node is None:
         detail = "; ".join(f"{fault.path}: {fault.message}" for fault in faults[:5])
-        raise Invalid(f"This subscription is wrong at {detail}.", errors=tuple(faults))
+        raise Invalid(sentence(f"This subscription is wrong at {detail}"), errors=tuple(faults))
     ids = [job_id for job_id in listed or () if not job_id.startswith("!")]
     selection = Selection(
         topics=topics or DEFAULT_TOPICS,
@@ -157,7 +157,7 @@ def _parse_level(level: str | None) -> int:
     try:
         return parse_level(level) if level else 0
     except ValueError as error:
-        raise Invalid(f"level: {error}.", errors=(Fault("level", str(error)),)) from error
+        raise Invalid(sentence(f"level: {error}"), errors=(Fault("level", str(error)),)) from error
 
 
 def _parse_words(path: str, words: str | list[str] | None, known: Iterable[W]) -> frozenset[W]:
@@ -168,7 +168,7 @@ def _parse_words(path: str, words: str | list[str] | None, known: Iterable[W]) -
         if word not in allowed
     ]
     if faults:
-        raise Invalid(f"{path}: {faults[0].message}.", errors=tuple(faults))
+        raise Invalid(sentence(f"{path}: {faults[0].message}"), errors=tuple(faults))
     return frozenset(allowed[word.lower()] for word in split(words))
 
 
