@@ -90,7 +90,7 @@ class Call:
         job = await self.context.store.job(job_id) if is_job_id(job_id) else None
         if job is None or not self.identity.sees(job):
             raise NotFound(
-                f"There is no job {job_id[:128]!r} here: `etlmon jobs list` (GET /api/jobs) lists those that this token may see."
+                f"There is no job {job_id[:128]!r} here: `etlmon jobs list` (GET /api/jobs) lists what this token may see."
             )
         return job
 
