@@ -89,9 +89,8 @@ class Call:
         job_id = self.path["id"] if job_id is None else job_id
         job = await self.context.store.job(job_id) if is_job_id(job_id) else None
         if job is None or not self.identity.sees(job):
-            raise NotFound(
-                f"There is no job {job_id[:128]!r} here: `etlmon jobs list` (GET /api/jobs) lists what this token may see."
-            )
+            known = "`etlmon jobs list` (GET /api/jobs) lists what this token may see"
+            raise NotFound(f"There is no job {job_id[:128]!r} here: {known}.")
         return job
 
 
