@@ -65,9 +65,7 @@ def clean_line(text: str, max_bytes: int) -> str:
 
 
 def clean_json(raw: bytes) -> bytes:
-    """JSON as it is kept undecoded: in its strings NUL, lone surrogates and what is no UTF-8 become U+FFFD."""
-    if not raw.isascii():
-        raw = raw.decode(errors="replace").encode()
+    """JSON as it is kept undecoded: in its strings NUL and lone surrogates become U+FFFD."""
     return _JSON_ESCAPE.sub(_kept_escape, raw) if b"\\u" in raw else raw
 
 

@@ -253,10 +253,14 @@ def test_a_token_file_that_others_can_read_is_used_with_a_warning(server, tmp_pa
     assert b"can be read by others (mode 0644): run chmod 600" in result.stderr
 
 
-def test_a_lone_surrogate_in_the_fields_of_a_line_becomes_the_replacement_character(server):
+@pytest.mark.parametrize("sent", [rb"x\ud800", rb"x\u0000"])
+def test_a_lone_surrogate_or_nul_in_the_fields_of_a_line_becomes_the_replacement_character(server, sent):
     job = new_id()
     server.report(started(job))
-    body = b'{"reports": [{"kind": "log", "jobId": "%s", "message": "m", "fields": {"a": "x\\ud800"}}]}' % job.encode()
+    body = b'{"reports": [{"kind": "log", "jobId": "%s", "message": "m", "fields": {"a": "%s"}}]}' % (
+        job.encode(),
+        sent,
+    )
     assert server.api("POST", "/api/reports", body)["rejected"] == []
     assert server.api("GET", f"/api/jobs/{job}/logs")["items"][0]["fields"] == {"a": "x\ufffd"}
 
