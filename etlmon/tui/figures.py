@@ -89,8 +89,13 @@ def percent(value: float | None) -> str:
 
 
 def bar(value: float, width: int) -> tuple[str, str]:
-    """The filled part of a bar of ``width`` cells at ``value`` percent, to an eighth of a cell, and its empty rest."""
+    """The filled part of a bar of ``width`` cells at ``value`` percent, to an eighth of a cell, and its empty rest.
+
+    Below 100 percent a bar is never quite full, above 0 never quite empty.
+    """
     eighths = round(max(0.0, min(100.0, value)) / 100 * width * 8)
+    if 0 < value < 100:
+        eighths = max(1, min(eighths, width * 8 - 1))
     whole, part = divmod(eighths, 8)
     fill = "█" * whole + (EIGHTHS[part] if whole < width else "")
     return fill, " " * (width - len(fill))

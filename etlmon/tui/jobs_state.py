@@ -227,6 +227,8 @@ class JobsState:
             ids.append(keep)
         key = _SORTS[self.sort_key]
         ids.sort(key=lambda job_id: key(self.jobs[job_id], now), reverse=self.descending)
+        if self.descending and self.sort_key in _NUMERIC:
+            ids.sort(key=lambda job_id: key(self.jobs[job_id], now)[0])  # the unknown stay last
         self._stale_order, self._ordered_at, self.held_back = False, now, 0
         self._unplaced.clear()
         if ids == self.order:
@@ -279,6 +281,7 @@ def _last(value: float | None) -> tuple[bool, float]:
     return value is None, value or 0.0
 
 
+_NUMERIC = frozenset({"PROGRESS", "ETA", "TIME", "ROWS", "ERR", "RATE"})
 _SORTS: dict[str, Callable[[LiveJob, int], Any]] = {
     "STATUS": by_status,
     "NAME": lambda live, now: (live.job.name, -live.since),
