@@ -139,11 +139,12 @@ def test_a_job_that_the_stream_takes_back_is_gone() -> None:
 
 
 def test_sorting_by_a_number_puts_the_unknown_last_and_reverses() -> None:
-    state = snapshot(
-        view("none"), view("few", metrics={"recordsProcessed": 5}), view("many", metrics={"recordsProcessed": 9})
-    )
+    few, many = ({"metrics": {"recordsProcessed": n}} for n in (5, 9))
+    state = snapshot(view("none"), view("few", **few), view("many", **many))
     state.sort("ROWS", descending=False, now=T0)
     assert state.order == ["few", "many", "none"]
+    state.sort("ROWS", descending=True, now=T0)
+    assert state.order == ["many", "few", "none"]
 
 
 steps = st.lists(
