@@ -1,47 +1,48 @@
-"""Make the README's picture from a running demo: python docs/make_pictures.py"""
+"""Make the README's pictures from a running demo: python docs/make_pictures.py"""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
-from etlmon.demo.screen import drawn
-from etlmon.demo.stage import Stage
+from etlmon.demo.stage import JOBS, Stage
 from etlmon.demo.watch import Scene, watch
-from etlmon.host.endpoint import find_endpoint
+from etlmon.host.endpoint import Endpoint, find_endpoint
+from etlmon.tui.app import Console
 
 HERE = Path(__file__).parent
+SIZE = (120, 30)
+HALF_DONE = 45.0
 
 
 def main() -> None:
-    """Record the screen when the load is half done."""
-    console = Console(record=True, width=110, height=20, force_terminal=True, file=io.StringIO())
+    """The table while the load is under way, the failed job, its logs."""
     with tempfile.TemporaryDirectory() as directory:
         stage = Stage(Path(directory), rows_per_second=6_000)
-        taken: list[bool] = []
-
-        def snap(change: object) -> None:
-            if (
-                not taken
-                and isinstance(change, dict)
-                and change["name"] == "flights_load"
-                and (change["progressPercent"] or 0) > 55
-            ):
-                taken.append(True)
-                console.print(drawn(scene))
-
-        scene = Scene(snap)
         try:
             stage.open()
-            endpoint = find_endpoint(data_dir=stage.data_dir)
-            asyncio.run(watch(endpoint, scene, started=stage.begin, deadline_s=120))
+            asyncio.run(_take(stage))
         finally:
             stage.close()
-    console.save_svg(str(HERE / "demo.svg"), title="etlmon demo")
+
+
+async def _take(stage: Stage) -> None:
+    def find() -> Endpoint:
+        return find_endpoint(data_dir=stage.data_dir)
+
+    scene = Scene(lambda _: None)
+    app = Console(find, server="demo", beside=lambda: watch(find(), scene, started=stage.begin, deadline_s=None))
+    async with app.run_test(size=SIZE, notifications=True) as pilot:
+        async with asyncio.timeout(120):
+            while not any((job["progressPercent"] or 0) >= HALF_DONE and job["status"] == "running"
+                          for job in scene.jobs.values() if job["name"] == JOBS[0]):  # fmt: skip
+                await pilot.pause(0.05)
+        (HERE / "jobs.svg").write_text(app.export_screenshot(title="etlmon"))
+        for name, keys in (("job", ("home", "enter")), ("logs", ("escape", "2"))):
+            await pilot.press(*keys)
+            await pilot.pause(1.5)
+            (HERE / f"{name}.svg").write_text(app.export_screenshot(title="etlmon"))
 
 
 if __name__ == "__main__":

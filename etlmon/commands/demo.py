@@ -1,4 +1,4 @@
-"""``etlmon demo``: a server and real jobs over the shipped data, drawn live on a terminal, printed anywhere else."""
+"""``etlmon demo``: a server and real jobs over the shipped data, in the console on a terminal, printed anywhere else."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import click
 if TYPE_CHECKING:
     from etlmon.demo.stage import Stage
     from etlmon.demo.watch import Scene
+    from etlmon.host.endpoint import Endpoint
 
 ROWS_PER_SECOND = 6_000
 """Slow enough to watch (9 s for the whole file), fast enough for a first look."""
@@ -36,7 +37,7 @@ def demo(no_tui: bool, keep: bool) -> None:
 
 
 def _perform(directory: Path, *, keep: bool, draw: bool) -> int:
-    from etlmon.demo.screen import summary
+    from etlmon.demo.lines import summary
     from etlmon.demo.stage import Stage
 
     stage = Stage(directory, rows_per_second=ROWS_PER_SECOND)
@@ -48,27 +49,27 @@ def _perform(directory: Path, *, keep: bool, draw: bool) -> int:
         if keep:
             _hold(stage)
         ended = {job["name"]: job["status"] for job in scene.jobs.values()}
-        return 0 if ended == EXPECTED else 1
+        return 0 if ended == EXPECTED or not scene.is_over else 1  # who leaves the console early is not told off
     finally:
         stage.close()
 
 
 def _show(stage: Stage, *, draw: bool) -> Scene:
-    """Follow the jobs to their ends, on a drawn screen or line by line."""
-    from etlmon.demo.screen import Printer, drawn
+    """Follow the jobs to their ends, line by line; or in the console until the person leaves it."""
+    from etlmon.demo.lines import Printer
     from etlmon.demo.watch import Scene, watch
     from etlmon.host.endpoint import find_endpoint
 
-    endpoint = find_endpoint(data_dir=stage.data_dir)
-    if not draw:
-        scene = Scene(Printer(click.echo))
-        asyncio.run(watch(endpoint, scene, started=stage.begin, deadline_s=DEADLINE_S))
-        return scene
-    from rich.live import Live as Screen
+    def find() -> Endpoint:
+        return find_endpoint(data_dir=stage.data_dir)
 
-    scene = Scene(lambda _: None)
-    with Screen(get_renderable=lambda: drawn(scene), refresh_per_second=10, transient=True):
-        asyncio.run(watch(endpoint, scene, started=stage.begin, deadline_s=DEADLINE_S))
+    scene = Scene((lambda _: None) if draw else Printer(click.echo))
+    if draw:
+        from etlmon.tui.app import Console
+
+        Console(find, server="demo", beside=lambda: watch(find(), scene, started=stage.begin, deadline_s=None)).run()
+    else:
+        asyncio.run(watch(find(), scene, started=stage.begin, deadline_s=DEADLINE_S))
     return scene
 
 

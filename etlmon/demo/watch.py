@@ -65,7 +65,7 @@ class Scene:
         self._on_change(job)
 
 
-async def watch(endpoint: Endpoint, scene: Scene, *, started: Callable[[], None], deadline_s: float) -> None:
+async def watch(endpoint: Endpoint, scene: Scene, *, started: Callable[[], None], deadline_s: float | None) -> None:
     """Follow the server until every job is over; ``started`` is called once the stream is live. Else TimeoutError."""
     live = Live(endpoint, Wanted(topics="jobs,logs"))
     begun = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -62,9 +62,11 @@ class Console(App[None]):
         theme: str | None = None,
         zone: tzinfo | None = None,
         ascii_only: bool = False,
+        beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         super().__init__()
         self.find_endpoint = find
+        self._beside = beside
         self.zone = zone
         self.ascii = ascii_only
         self.colour = "NO_COLOR" not in os.environ
@@ -133,6 +135,8 @@ class Console(App[None]):
             self.link.fault = str(fault)
         self.run_worker(self.feed.run(), name="feed", exit_on_error=False)
         self.run_worker(self.feed.watch_figures(), name="figures", exit_on_error=False)
+        if self._beside is not None:
+            self.run_worker(self._beside(), name="beside", exit_on_error=False)
 
     def _shown(self) -> FrameScreen | None:
         screen = self.screen_stack[0] if self.screen_stack else None
