@@ -14,6 +14,7 @@ import msgspec
 from etlmon.core import config_leaf as leaf
 from etlmon.core.config_check import Section, read_section, read_toml, refusal, with_lines
 from etlmon.core.config_leaf import Secret
+from etlmon.core.cron import parse_cron
 from etlmon.core.durations import UNIT_MS
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.filters import parse
@@ -34,7 +35,6 @@ LOOPBACK = frozenset({"localhost", "::1", "[::1]"})
 _HOST = r"[^\s/@]+"
 _URL = r"https?://[^\s/@]+(/\S*)?"
 _ORIGIN = r"https?://[^\s/@]+"
-_CRON = r"\S+( \S+){4}"
 
 
 class Server(Section, frozen=True):
@@ -307,8 +307,7 @@ class Definition(Section, frozen=True):
         str | None,
         leaf.text(
             "When it starts (cron: minute hour day month weekday).",
-            pattern=_CRON,
-            form='five cron fields, as "0 2 * * *"',
+            check=parse_cron,
             example="0 2 * * *",
         ),
     ] = None

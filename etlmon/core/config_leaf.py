@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -50,7 +50,8 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     """What is known of one setting beside its type and default.
 
     ``low`` and ``high`` bound numbers, durations (ms) and sizes (bytes); ``pattern`` must match a text whole, and
-    ``form`` then says how it is written. ``restart``: a change waits for the server's next start.
+    ``form`` then says how it is written; ``check`` reads a text and raises ValueError when it makes no sense.
+    ``restart``: a change waits for the server's next start.
     """
 
     kind: Kind
@@ -61,6 +62,7 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     high: int | None = None
     pattern: str | None = None
     form: str = ""
+    check: Callable[[str], object] | None = None
     restart: bool = False
     example: str | None = None
 
@@ -170,6 +172,8 @@ def _read_text(leaf: Leaf, value: Any) -> str:
         raise ValueError("must be a text of at most 4096 characters without NUL")
     if leaf.pattern is not None and not re.fullmatch(leaf.pattern, written):
         raise ValueError(f"must be {leaf.form}")
+    if leaf.check is not None:
+        leaf.check(written)
     return written
 
 

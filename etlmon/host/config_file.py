@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from etlmon.core.config import DEFAULT, Config, Profile, parse_config
 from etlmon.core.config_check import MAX_BYTES, fields_of, quoted_key, read_section, read_toml, refusal, with_lines
 from etlmon.core.config_leaf import Secret
 from etlmon.core.errors import Fault, Invalid, Usage
+from etlmon.core.text import hint
 from etlmon.host import paths
 
 MAX_SECRET = 65_536
@@ -55,8 +57,7 @@ def read(
         return Loaded(config=DEFAULT, path=None)
     raw = read_bytes(file)
     try:
-        config = parse_config(raw, os.environ if env is None else env)
-        _check_files(config, file.parent, raw)
+        config = _checked(raw, os.environ if env is None else env, file.parent)
     except Invalid as fault:
         raise Invalid(f"{file}: {fault.detail}", errors=fault.errors) from None
     return Loaded(config=config, path=file, raw=raw, warnings=_warnings(file))
@@ -84,17 +85,49 @@ def _warnings(file: Path) -> tuple[str, ...]:
     return ()
 
 
-def _check_files(config: Config, base: Path, raw: bytes) -> None:
-    """Refuse references to files that are not there."""
-    faults = []
+def _checked(raw: bytes, env: Mapping[str, str], base: Path) -> Config:
+    """The config in ``raw``: what core checks, and what only this machine can tell; Invalid with all the faults."""
+    zones = with_lines(list(_unknown_zones(read_toml(raw))), raw)
+    try:
+        config = parse_config(raw, env)
+    except Invalid as refused:
+        told = {fault.path for fault in refused.errors}
+        raise refusal([*refused.errors, *(fault for fault in zones if fault.path not in told)]) from None
+    if faults := [*with_lines(list(_missing_files(config, base)), raw), *zones]:
+        raise refusal(faults)
+    return config
+
+
+def _unknown_zones(tree: dict[str, Any]) -> Iterator[Fault]:
+    """The time zones of jobs that this machine has no rules for."""
+    jobs = tree.get("jobs")
+    for name, job in jobs.items() if isinstance(jobs, dict) else ():
+        zone = job.get("timezone") if isinstance(job, dict) else None
+        if isinstance(zone, str) and zone != "UTC" and (why := _zone_fault(zone)):
+            yield Fault(f"jobs.{quoted_key(name)}.timezone", why)
+
+
+def _zone_fault(zone: str) -> str | None:
+    from zoneinfo import ZoneInfo, available_timezones  # with a zone only: it brings half a dozen modules
+
+    try:
+        ZoneInfo(zone)
+    except (KeyError, ValueError, OSError):  # a directory (Europe), a path out of the zones, a file that is none
+        known = available_timezones()
+        if not known:
+            return f"{zone!r} is unknown: this machine has no time zones (install tzdata)"
+        return f"{zone[:80]!r} is no time zone that this machine knows{hint(zone, sorted(known))}"
+    return None
+
+
+def _missing_files(config: Config, base: Path) -> Iterator[Fault]:
+    """References to files that are not there."""
     for path, secret in _secrets(config):
         if secret.file is not None and not os.access(_beside(base, secret.file), os.R_OK):
-            faults.append(Fault(path, f"the file {secret.file} cannot be read"))
+            yield Fault(path, f"the file {secret.file} cannot be read")
     for key, name in (("tls_cert", config.server.tls_cert), ("tls_key", config.server.tls_key)):
         if name is not None and not os.access(_beside(base, name), os.R_OK):
-            faults.append(Fault(f"server.{key}", f"the file {name} cannot be read"))
-    if faults:
-        raise refusal(with_lines(faults, raw))
+            yield Fault(f"server.{key}", f"the file {name} cannot be read")
 
 
 def _secrets(config: Config) -> Iterator[tuple[str, Secret]]:

@@ -67,6 +67,28 @@ def test_a_fault_names_the_file(home: Path) -> None:
     assert caught.value.errors[0].path == "server.prot"
 
 
+def test_impossible_schedules_and_unknown_zones_are_told_with_the_other_faults(home: Path) -> None:
+    jobs = {"a": ("61 2 * * *", "Europe/Rom"), "b": ("0 0 30 2 *", "UTC"), "c": ("0 2 * * mon-fri", "Europe")}
+    text = "".join(
+        f'[jobs.{name}]\nstart = false\nschedule = "{cron}"\ntimezone = "{zone}"\n'
+        for name, (cron, zone) in jobs.items()
+    )
+    write(home / "config.toml", text + '[jobs.d]\ntimezone = "../etc"\n[jobs.e]\ntimezone = "Europe/Rome"\n')
+    with pytest.raises(Invalid) as caught:
+        load()
+    told = {fault.path: fault.message for fault in caught.value.errors}
+    assert told.pop("jobs.c.timezone").startswith("'Europe' is no time zone that this machine knows")
+    assert told == {
+        "jobs.a.schedule": "minute 61 is not within 0 to 59 (line 3)",
+        "jobs.b.schedule": "never comes: no month that it names has a day 30 (line 7)",
+        "jobs.d.timezone": "must be a zone, as Europe/Rome (line 14)",
+        "jobs.a.timezone": "'Europe/Rom' is no time zone that this machine knows: did you mean 'Europe/Rome'? (line 4)",
+    }
+    write(home / "config.toml", '[jobs.c]\ntimezone = "Europe"\n')
+    with pytest.raises(Invalid, match=r"jobs\.c\.timezone"):
+        load()
+
+
 def test_a_file_that_others_can_read_is_told_of(home: Path) -> None:
     write(home / "config.toml", "server.port = 1", 0o640)
     assert "mode 0640" in read().warnings[0]
