@@ -1,0 +1,93 @@
+"""What tests of the log room share: an app around the pane, lines to fill a store with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, tzinfo
+
+from textual.app import App, ComposeResult
+
+from etlmon.host.endpoint import Endpoint
+from etlmon.tui.log_entry import Entry
+from etlmon.tui.palette import DARK, THEMES, Palette
+from etlmon.tui.rest import Rest
+from etlmon.tui.widgets.logs_pane import LogsPane
+
+BEGAN = 1_700_000_000_000
+
+
+def make_entry(seq: int, message: str = "", level: int = 20, lane: int = 0, at: int | None = None) -> Entry:
+    """A line."""
+    return Entry(seq, BEGAN + seq if at is None else at, level, lane, message or f"line {seq}")
+
+
+def make_line(
+    seq: int, message: str = "", level: str = "info", job_id: str = "j1", **more: object
+) -> dict[str, object]:
+    """A LogEntry as the server tells it."""
+    return {
+        "seq": seq,
+        "jobId": job_id,
+        "name": "orders_nightly",
+        "at": "2026-01-02T03:02:02.123Z",
+        "level": level,
+        "message": message or f"line {seq}",
+        "logger": None,
+        "step": None,
+        "fields": None,
+        "attempt": 1,
+    } | more
+
+
+class LogApp(App[None]):
+    """An app that has what the pane asks of the console."""
+
+    def __init__(
+        self,
+        find: Callable[[], Endpoint],
+        job_ids: tuple[str, ...] = (),
+        names: Mapping[str, str] | None = None,
+        *,
+        single: bool = False,
+        zone: tzinfo | None = UTC,
+    ) -> None:
+        super().__init__()
+        self.find_endpoint = find
+        self.rest = Rest(find)
+        self.zone = zone
+        self.ascii = False
+        self.toasts: list[tuple[str, str, str]] = []
+        self.pane = LogsPane(job_ids=job_ids, names=names, single=single)
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = DARK
+
+    @property
+    def palette(self) -> Palette:
+        """The colours."""
+        return Palette(self.theme_variables, dark=True)
+
+    def now(self) -> int:
+        """This machine's instant."""
+        return time.time_ns() // 1_000_000
+
+    def toast(self, title: str, line: str = "", role: str = "text") -> None:
+        """Remember what was told."""
+        self.toasts.append((title, line, role))
+
+    def compose(self) -> ComposeResult:
+        """The pane alone."""
+        yield self.pane
+
+    def on_mount(self) -> None:
+        """Its keys."""
+        self.pane.view.focus()
+
+    def on_unmount(self) -> None:
+        """Let the connection go."""
+        self.rest.close()
+
+    def screen_text(self) -> list[str]:
+        """What the terminal shows, row by row."""
+        return ["".join(segment.text for segment in strip) for strip in self.screen._compositor.render_strips()]
