@@ -13,7 +13,7 @@ import msgspec
 
 from bench.table import Row, show
 
-NAMES = ("latency", "ingest", "fanout", "store", "logs_store", "memory", "commands", "sdk", "run")
+NAMES = ("latency", "ingest", "fanout", "store", "logs_store", "memory", "commands", "sdk", "run", "console")
 
 
 def measure(name: str) -> list[Row]:
