@@ -12,7 +12,6 @@ import fcntl
 import gc
 import multiprocessing
 import os
-import selectors
 import socket
 import sys
 import termios
@@ -28,7 +27,7 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from bench.table import Row, main, median, percentile, rss_bytes
-from bench.wire import open_viewer, split_frames
+from bench.wire import keep_reading, open_viewer, split_frames
 from etlmon.core.access import Identity, Role
 from etlmon.core.events import Item, JobChange
 from etlmon.core.job import Job, Status
@@ -223,19 +222,7 @@ def serve(pipe: Connection) -> None:
 def view(url: str, path: str, n: int, pipe: Connection) -> None:
     """The viewers' process: ``n`` sockets read to the full; the first few keep what they read, with its instant."""
     socks = [open_viewer(f"{url}", "bench", "batch=1") if path == "/ws" else open_bare(url, path) for _ in range(n)]
-    selector = selectors.DefaultSelector()
-    for number, sock in enumerate(socks):
-        sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ, number)
-    kept: list[list[tuple[float, bytes]]] = [[] for _ in range(SAMPLED)]
-    pipe.send("ready")
-    while not pipe.poll(0):
-        for key, _ in selector.select(0.05):
-            with contextlib.suppress(BlockingIOError):
-                piece = key.fileobj.recv(1 << 18)  # type: ignore[union-attr]
-                if key.data < SAMPLED:
-                    kept[key.data].append((time.time(), piece))
-    pipe.recv()
+    kept = keep_reading(socks, SAMPLED, pipe)
     pipe.send([delay for pieces in kept for delay in delays(pieces)])
 
 

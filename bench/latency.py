@@ -7,10 +7,8 @@ frame; the note has it from just before the report was sent, so with the whole r
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import multiprocessing
-import selectors
 import tempfile
 import time
 from datetime import datetime
@@ -18,7 +16,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from bench.table import Row, cpu_s, main, median, percentile
-from bench.wire import Poster, open_viewer, split_frames
+from bench.wire import Poster, keep_reading, open_viewer, split_frames
 from world import ServerProcess, new_id, started
 
 N_JOBS, N_VIEWERS, RATE, SECONDS, SAMPLED, RUNS = 100, 100, 1000, 6.0, 10, 3
@@ -27,18 +25,7 @@ N_JOBS, N_VIEWERS, RATE, SECONDS, SAMPLED, RUNS = 100, 100, 1000, 6.0, 10, 3
 def view(url: str, token: str, pipe: Connection) -> None:
     """The viewers' process: reads all, keeps the sampled ones' bytes with their instants, reckons at the end."""
     socks = [open_viewer(url, token) for _ in range(N_VIEWERS)]
-    selector = selectors.DefaultSelector()
-    for n, sock in enumerate(socks):
-        sock.setblocking(False)
-        selector.register(sock, selectors.EVENT_READ, n)
-    kept: list[list[tuple[float, bytes]]] = [[] for _ in range(SAMPLED)]
-    pipe.send("ready")
-    while not pipe.poll(0):
-        for key, _ in selector.select(0.05):
-            with contextlib.suppress(BlockingIOError):
-                piece = key.fileobj.recv(1 << 18)  # type: ignore[union-attr]
-                if key.data < SAMPLED:
-                    kept[key.data].append((time.time(), piece))
+    kept = keep_reading(socks, SAMPLED, pipe)
     pipe.send([reckon(pieces) for pieces in kept])
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
+import selectors
 import socket
 import struct
+import time
 import urllib.parse
+from multiprocessing.connection import Connection
 
 
 class Poster:
@@ -63,6 +67,24 @@ def send_text(sock: socket.socket, text: str) -> None:
     body, mask = text.encode(), b"\0\0\0\0"
     length = struct.pack("!B", 0x80 | len(body)) if len(body) < 126 else struct.pack("!BH", 0xFE, len(body))
     sock.sendall(b"\x81" + length + mask + body)
+
+
+def keep_reading(socks: list[socket.socket], sampled: int, pipe: Connection) -> list[list[tuple[float, bytes]]]:
+    """Say ``ready``, then read all to the full until told to stop: what the first ``sampled`` read, and when."""
+    selector = selectors.DefaultSelector()
+    for n, sock in enumerate(socks):
+        sock.setblocking(False)
+        selector.register(sock, selectors.EVENT_READ, n)
+    kept: list[list[tuple[float, bytes]]] = [[] for _ in range(sampled)]
+    pipe.send("ready")
+    while not pipe.poll(0):
+        for key, _ in selector.select(0.05):
+            with contextlib.suppress(BlockingIOError):
+                piece = key.fileobj.recv(1 << 18)  # type: ignore[union-attr]
+                if key.data < sampled:
+                    kept[key.data].append((time.time(), piece))
+    pipe.recv()
+    return kept
 
 
 def split_frames(data: bytearray) -> list[bytes]:

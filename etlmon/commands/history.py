@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from etlmon.commands.context import Context, pass_context
-from etlmon.commands.job_filters import SORTS, filter_params, job_filters
+from etlmon.commands.job_filters import filter_params, job_filters
+from etlmon.commands.job_pages import list_params, page_options, print_jobs
 from etlmon.commands.lazy import Entry, LazyGroup
 
 if TYPE_CHECKING:
@@ -25,25 +26,11 @@ history = LazyGroup("history", table=COMMANDS, help="Finished jobs: list, statis
 
 @click.command("list")
 @job_filters
-@click.option("--sort", metavar="KEY", help=f"{', '.join(SORTS)}; - before it: largest first.")
-@click.option("-L", "--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most this many.")
-@click.option("-a", "--all", "everything", is_flag=True, help="All that match.")
+@page_options
 @pass_context
 def list_history(context: Context, /, sort: str | None, limit: int, everything: bool, **options: Any) -> None:
     """Finished jobs, newest first; --since and --until speak of the last change."""
-    from etlmon.commands.job_columns import COLUMNS, WIDE
-    from etlmon.commands.output import note
-
-    params = [*filter_params(options), *([("sort", sort)] if sort else [])]
-    printer, client = context.printer(), context.client()
-    found = list(client.items("/api/history", params, limit=None if everything else limit + 1))
-    shown = found if everything else found[:limit]
-    printer.items(shown, COLUMNS, wide=WIDE)
-    if printer.look.terminal and not printer.structured:
-        if not found:
-            note("No jobs match.")
-        elif len(found) > len(shown):
-            note(f"The first {limit} are shown; --limit N or --all for more.")
+    print_jobs(context, "/api/history", list_params(options, sort), limit=None if everything else limit)
 
 
 @click.command("export")

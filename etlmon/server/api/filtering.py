@@ -10,20 +10,9 @@ from etlmon.core.access import Identity, Role
 from etlmon.core.durations import parse_age_or_instant
 from etlmon.core.errors import Fault, Invalid
 from etlmon.core.filters import Node, any_of, both, negated, parse
-from etlmon.core.text import nearest, sentence
-from etlmon.server.store.pages import JobQuery
+from etlmon.core.text import hint, sentence
+from etlmon.server.store.pages import ORDERS, JobQuery
 
-SORTS = (
-    "createdAt",
-    "startedAt",
-    "finishedAt",
-    "updatedAt",
-    "duration",
-    "name",
-    "status",
-    "priority",
-    "progress",
-)
 Limit = Annotated[int, msgspec.Meta(ge=1, le=1000)]
 
 
@@ -95,9 +84,8 @@ def instant_param(name: str, text: str | None, now: int) -> int | None:
 def check_sort(sort: str) -> str:
     """The sort key with its sign; Invalid names the nearest known one."""
     word = sort.removeprefix("-")
-    if word not in SORTS:
-        close = nearest(word, SORTS)
-        message = f"{sort[:40]!r} is not a sort key: " + (f"did you mean {close}?" if close else ", ".join(SORTS))
+    if word not in ORDERS:
+        message = f"{sort[:40]!r} is not a sort key" + (hint(word, ORDERS) or f": use one of {', '.join(ORDERS)}")
         raise Invalid(sentence(f"sort: {message}"), errors=(Fault("sort", message),))
     return sort
 

@@ -116,15 +116,7 @@ def _merged(several: list[Columns]) -> Columns:
 
 
 def _chunk(columns: Columns, compressor: zstandard.ZstdCompressor) -> Chunk:
-    span = Span(
-        first_seq=columns.seqs[0],
-        last_seq=columns.seqs[-1],
-        n=len(columns.seqs),
-        raw=columns.text_size(),
-        first_at=min(columns.ats),
-        last_at=max(columns.ats),
-        grave=max(columns.levels),
-    )
+    span = Span.of(columns)
     own = {number: place for place, number in enumerate(dict.fromkeys(columns.which))}
     columns.which = list(map(own.__getitem__, columns.which))
     columns.contexts = [columns.contexts[number] for number in own]

@@ -15,10 +15,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from etlmon.core.errors import StoreRefused
+
+if TYPE_CHECKING:
+    from etlmon.server.store.logs.columns import Columns
 
 logger = logging.getLogger(__name__)
 DAY_MS = 86_400_000
@@ -43,6 +47,19 @@ class Span(msgspec.Struct, frozen=True):
     first_at: int
     last_at: int
     grave: int
+
+    @classmethod
+    def of(cls, columns: Columns) -> Span:
+        """What these lines span, in the order of their ``seq``."""
+        return cls(
+            first_seq=columns.seqs[0],
+            last_seq=columns.seqs[-1],
+            n=len(columns.seqs),
+            raw=columns.text_size(),
+            first_at=min(columns.ats),
+            last_at=max(columns.ats),
+            grave=max(columns.levels),
+        )
 
 
 class Block(msgspec.Struct, frozen=True):

@@ -201,16 +201,7 @@ class LogWriter:
 
     def _block(self, columns: Columns) -> Block:
         keys = {job_key(context[0]) for context in columns.contexts}
-        span = Span(
-            first_seq=columns.seqs[0],
-            last_seq=columns.seqs[-1],
-            n=len(columns.seqs),
-            raw=columns.text_size(),
-            first_at=min(columns.ats),
-            last_at=max(columns.ats),
-            grave=max(columns.levels),
-        )
-        return Block(span, array("I", sorted(keys)).tobytes(), encode(columns, self._compressor))
+        return Block(Span.of(columns), array("I", sorted(keys)).tobytes(), encode(columns, self._compressor))
 
     def _wait_for_relief(self) -> None:
         """Holds an append up while compaction is far behind; never for long, and never when it fails."""
