@@ -36,7 +36,7 @@ bench: $(STAMP) ## speed and memory, as ratios in one run, in one table
 	$(BIN)/python -m bench
 
 docs: $(STAMP) ## check that docs, example config and OpenAPI say what the code does
-	$(BIN)/python -m pytest -q tests/test_docs.py
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/sdk/test_docs.py tests/core/test_config.py tests/api/test_routes.py
 
 format: $(STAMP) ## put the code into the house's form
 	$(BIN)/ruff check --fix .
