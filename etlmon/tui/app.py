@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Coroutine, Sequence
 from datetime import tzinfo
@@ -9,9 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
 
 from etlmon.host.clock import now_ms
 from etlmon.tui.chrome import Tab
+from etlmon.tui.door import Door
 from etlmon.tui.feed import Feed
 from etlmon.tui.job_cells import Scene
 from etlmon.tui.jobs_state import JobsState
@@ -21,6 +24,9 @@ from etlmon.tui.palette import ANSI, DARK, THEMES, Palette
 from etlmon.tui.rest import Rest
 from etlmon.tui.screens.frame import FrameScreen
 from etlmon.tui.screens.jobs import JobsScreen
+from etlmon.tui.steering import Steering
+from etlmon.tui.toasts import Toasts
+from etlmon.tui.widgets.toast_rack import show_toasts
 
 if TYPE_CHECKING:
     from etlmon.host.endpoint import Endpoint
@@ -51,6 +57,7 @@ class Console(App[None]):
     TAB_MODES: ClassVar[dict[int, str]] = {1: "jobs"}
     CSS = """
     Screen { background: $background; color: $foreground; }
+    ModalScreen { background: $background 60%; }
     """
 
     def __init__(
@@ -65,15 +72,17 @@ class Console(App[None]):
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
         super().__init__()
-        self.find_endpoint = find
+        self.find_endpoint = self.door = Door(find)
         self._beside = beside
         self.zone = zone
         self.ascii = ascii_only
         self.colour = "NO_COLOR" not in os.environ
         self.jobs = JobsState()
+        self.toasts = Toasts()
+        self.steering = Steering(self)
         self.link = LinkState(server=server, since=now_ms(), read_only=read_only)
-        self.rest = Rest(find)
-        self.feed = Feed(find, self.rest, self.jobs, self.link, self.toast)
+        self.rest = Rest(self.door)
+        self.feed = Feed(self.door, self.rest, self.jobs, self.link, self.toast)
         for each in THEMES:
             self.register_theme(each)
         self.theme = theme or (DARK if self.colour else ANSI)
@@ -129,6 +138,8 @@ class Console(App[None]):
         self.call_after_refresh(self._connect)
 
     def _connect(self) -> None:
+        gc.freeze()
+        gc.enable()
         try:
             self.link.url = self.find_endpoint().shown_url
         except Exception as fault:  # noqa: BLE001 - a config that cannot be read must not end the console
@@ -143,9 +154,14 @@ class Console(App[None]):
         return screen if isinstance(screen, FrameScreen) else None
 
     def _flush_screen(self) -> None:
+        if self.screen_stack and isinstance(self.screen, ModalScreen):
+            self.jobs.touch(self.now())  # no row changes place under a dialog
         screen = self._shown()
         if screen is not None and screen.is_mounted:
             screen.flush(self.now())
+        if failures := self.jobs.take_failures():
+            self.toasts.tell_failures(failures, self.local_now())
+        show_toasts(self)
 
     def _tick(self) -> None:
         screen = self._shown()
@@ -192,11 +208,11 @@ class Console(App[None]):
 
     def toast(self, title: str, line: str = "", role: str = "text") -> None:
         """Tell something for a few seconds."""
-        severity = {"fail": "error", "warn": "warning"}.get(role, "information")
-        self.notify(line or title, title=title if line else "", severity=severity, markup=False)  # type: ignore[arg-type]
+        self.toasts.tell(title, line, role, now=self.local_now())
 
     def control(self, action: str, jobs: Sequence[LiveJob]) -> None:
         """Pause, resume or cancel jobs."""
+        self.steering.begin(action, jobs)
 
     def show_logs(self, jobs: Sequence[LiveJob]) -> None:
         """The logs of jobs."""
