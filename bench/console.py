@@ -32,6 +32,8 @@ N_JOBS, RATE, SECONDS, KEYS, STARTS = 10_000, 1000, 12.0, 60, 7
 COLUMNS, LINES = 120, 40
 CURSOR_ROW = b"48;2;34;48;61"
 """The ground of the row under the cursor, as the terminal is told it: nothing else is drawn on it."""
+CURSOR_ROW = b"48;2;34;48;61"
+"""The ground of the row under the cursor, as the terminal is told it: nothing else is drawn on it."""
 STEP = 50
 """Reports in one batch of the load."""
 
@@ -69,9 +71,8 @@ class Terminal:
                 if wanted.search(seen):
                     return at
             time.sleep(0.001)
-        raise TimeoutError(
-            f"{pattern!r} was not drawn; the last was {b''.join(p for _, p in self.pieces[-5:])[-400:]!r}"
-        )
+        last = b"".join(piece for _, piece in self.pieces[-5:])[-400:]
+        raise TimeoutError(f"{pattern!r} was not drawn; the last was {last!r}")
 
     def press(self, keys: bytes) -> int:
         """Type; the number of pieces drawn before."""

@@ -49,12 +49,15 @@ class Stock(App[None]):
         self.dirty = {}
         for job_id, job in dirty.items():
             metrics = job["metrics"]
-            values = (job["status"], job["name"], f"{job['progressPercent'] or 0:.0f}%",
-                      str(metrics["recordsProcessed"]), str(metrics["processingRate"]), job["currentStep"] or "")  # fmt: skip
+            percent = f"{job['progressPercent'] or 0:.0f}%"
+            moved = (percent, str(metrics["recordsProcessed"]), str(metrics["processingRate"]))
+            percent = f"{job['progressPercent'] or 0:.0f}%"
+            moved = (percent, str(metrics["recordsProcessed"]), str(metrics["processingRate"]))
+            values = (job["status"], job["name"], *moved, job["currentStep"] or "")
             if job_id not in table.rows:
                 table.add_row(*values, key=job_id)
                 continue
-            for key, value in zip(COLUMNS[2:5], values[2:5], strict=True):
+            for key, value in zip(COLUMNS[2:5], moved, strict=True):
                 table.update_cell(job_id, key, value)
 
 

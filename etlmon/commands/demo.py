@@ -1,4 +1,4 @@
-"""``etlmon demo``: a server and real jobs over the shipped data, in the console on a terminal, printed anywhere else."""
+"""``etlmon demo``: a server and real jobs over the shipped data; in the console, or line by line without a terminal."""
 
 from __future__ import annotations
 

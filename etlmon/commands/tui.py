@@ -23,8 +23,10 @@ def tui(context: Context, read_only: bool, theme: str | None, ascii_only: bool) 
 
 def show_console(context: Context, *, read_only: bool, theme: str | None, ascii_only: bool) -> None:
     """Run the console until the person leaves it."""
+    import gc
     from datetime import UTC
 
+    gc.disable()  # until the first paint: hundreds of modules come, none of them is garbage
     from etlmon.tui.app import Console
 
     app = Console(

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from etlmon.core.filters import All, Node, Predicate, compile, parse
 from etlmon.core.job import ACTIVE, FINAL, Status
 from etlmon.tui import figures
 from etlmon.tui.job_cells import number
 from etlmon.tui.live_job import LiveJob, from_view, moved
+
+if TYPE_CHECKING:
+    from etlmon.core.filters import Predicate
 
 Data = dict[str, Any]
 
@@ -78,8 +80,7 @@ class JobsState:
         self.failures: list[Failure] = []
         """Jobs that failed since ``take_failures``."""
         self.ended: list[LiveJob] = []
-        self._node: Node = All()
-        self._predicate: Predicate = compile(All())
+        self._predicate: Predicate | None = None
         self._dirty: set[str] = set()
         self._fresh: dict[str, int] = {}
         self._stale_order = False
@@ -154,8 +155,10 @@ class JobsState:
 
     def filter(self, text: str, now: int, *, failed_only: bool | None = None) -> None:
         """Show what matches; core.errors.Invalid for a filter that says nothing, and then all stays as it is."""
-        node = parse(text, now) if text.strip() else All()
-        self._node, self._predicate, self.filter_text = node, compile(node), text.strip()
+        from etlmon.core.filters import compile, parse  # not before somebody filters: the first paint is early
+
+        self._predicate = compile(parse(text, now)) if text.strip() else None
+        self.filter_text = text.strip()
         if failed_only is not None:
             self.failed_only = failed_only
         self.reorder(now)
@@ -200,7 +203,7 @@ class JobsState:
             return False
         if not live.is_active and now - live.since > WINDOW_MS:
             return False
-        return self._predicate(live.job, now)
+        return self._predicate is None or self._predicate(live.job, now)
 
     def flush(self, now: int) -> Flush:
         """Settle what may be settled now. What changed is told once."""

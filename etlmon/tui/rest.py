@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from etlmon.client.rest import Client
-from etlmon.host.endpoint import Endpoint
+if TYPE_CHECKING:
+    from etlmon.client.rest import Client
+    from etlmon.host.endpoint import Endpoint
 
 T = TypeVar("T")
 TIMEOUT_S = 10.0
@@ -30,6 +31,8 @@ class Rest:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._ask, question)
 
     def _ask(self, question: Callable[[Client], T]) -> T:
+        from etlmon.client.rest import Client
+
         if self._client is None:
             self._client = Client(self._find, timeout_s=TIMEOUT_S)
         return question(self._client)

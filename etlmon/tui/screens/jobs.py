@@ -9,7 +9,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.events import Key
-from textual.widgets import Input
 
 from etlmon.core.errors import Invalid
 from etlmon.core.text import shown
@@ -86,7 +85,6 @@ class JobsScreen(FrameScreen):
     DEFAULT_CSS = """
     JobsScreen #body { height: 1fr; }
     JobsScreen #body.below { layout: vertical; }
-    JobsScreen #filter { display: none; height: 1; border: none; padding: 0 1; background: $background; }
     """
 
     def __init__(self) -> None:
@@ -105,10 +103,7 @@ class JobsScreen(FrameScreen):
         return self.query_one(JobsTable)
 
     def compose_body(self) -> ComposeResult:
-        """Filter input, table, side pane."""
-        field = Input(placeholder="status:failed owner:ana orders_*", id="filter", compact=True)
-        field.cursor_blink = False
-        yield field
+        """What is wrong with the filter, table, side pane."""
         yield Fault()
         with Horizontal(id="body"):
             yield JobsTable(self.state)
@@ -128,7 +123,7 @@ class JobsScreen(FrameScreen):
 
     def flush(self, now: int) -> None:
         """Paint the rows that changed; tell of failures is the app's."""
-        if self.query_one("#filter").has_focus:
+        if self.is_filtering:
             self.state.touch(now)
         flush = self.state.flush(now)
         table = self.table
@@ -164,7 +159,7 @@ class JobsScreen(FrameScreen):
             empty.sentences = sentences
             empty.display, self.table.display = bool(sentences), not sentences
             empty.redraw()
-            if not sentences and not self.query_one("#filter").has_focus:
+            if not sentences and not self.is_filtering:
                 self.table.focus()
 
     def _why_empty(self) -> tuple[str, ...]:
@@ -220,32 +215,39 @@ class JobsScreen(FrameScreen):
 
     # -- filter
 
+    @property
+    def is_filtering(self) -> bool:
+        """Whether a filter is being typed."""
+        return bool(self.query("#filter"))
+
     def action_filter(self) -> None:
         """Type a filter; the table follows while it makes sense."""
-        field = self.query_one("#filter", Input)
+        from etlmon.tui.widgets.filter_field import FilterField
+
+        if self.is_filtering:
+            return
         self._good_filter = self.state.filter_text
         self.query_one(ThirdLine).display = False
-        field.display = True
-        field.value = self.state.filter_text
+        hint = "status:failed owner:ana orders_*"
+        field = FilterField(self.state.filter_text, typed=self._typed, done=self._submitted, hint=hint)
+        self.mount(field, before=self.query_one(Fault))
         field.focus()
 
-    @on(Input.Changed, "#filter")
-    def _typed(self, event: Input.Changed) -> None:
+    def _typed(self, text: str) -> None:
         try:
-            self.state.filter(event.value, self.console.now())
+            self.state.filter(text, self.console.now())
         except Invalid as fault:
             self.query_one(Fault).say(shown(fault.detail))
             return
         self.query_one(Fault).say("")
         self._reordered()
 
-    @on(Input.Submitted, "#filter")
     def _submitted(self) -> None:
         if not self.query_one(Fault).sentence:
             self._close_filter()
 
     def _close_filter(self) -> None:
-        self.query_one("#filter").display = False
+        self.query("#filter").remove()
         self.query_one(Fault).say("")
         self.query_one(ThirdLine).display = True
         self.table.focus()
@@ -256,8 +258,7 @@ class JobsScreen(FrameScreen):
 
     def action_back(self) -> None:
         """Leave the filter, the range, the marks, the filter in force: the innermost first."""
-        field = self.query_one("#filter", Input)
-        if field.display:
+        if self.is_filtering:
             self.state.filter(self._good_filter, self.console.now())
             self._close_filter()
         elif self.table.range_from is not None:
