@@ -38,13 +38,19 @@ def _jobs_screen() -> FrameScreen:
     return JobsScreen()
 
 
+def _logs_screen() -> FrameScreen:
+    from etlmon.tui.screens.logs import LogsScreen  # not before somebody looks: the first paint is early
+
+    return LogsScreen()
+
+
 class Console(App[None]):
     """One server, seen live. ``find`` names it, and is asked again whenever the server has to be found."""
 
     TITLE = "etlmon"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    MODES: ClassVar[dict[str, Any]] = {"jobs": _jobs_screen}
+    MODES: ClassVar[dict[str, Any]] = {"jobs": _jobs_screen, "logs": _logs_screen}
     DEFAULT_MODE = "jobs"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "tab(1)", "Jobs", id="console.jobs", show=False),
@@ -54,7 +60,7 @@ class Console(App[None]):
         Binding("q", "leave", "back, quit", id="console.leave"),
         Binding("ctrl+q", "quit", "quit", id="console.quit", show=False),
     ]
-    TAB_MODES: ClassVar[dict[int, str]] = {1: "jobs"}
+    TAB_MODES: ClassVar[dict[int, str]] = {1: "jobs", 2: "logs"}
     CSS = """
     Screen { background: $background; color: $foreground; }
     ModalScreen { background: $background 60%; }
@@ -125,7 +131,7 @@ class Console(App[None]):
 
     def tabs(self) -> list[Tab]:
         """The tabs there are."""
-        return [Tab(1, "Jobs", "Jobs")]
+        return [Tab(1, "Jobs", "Jobs"), Tab(2, "Logs", "Logs")]
 
     # -- life
 
@@ -150,8 +156,8 @@ class Console(App[None]):
             self.run_worker(self._beside(), name="beside", exit_on_error=False)
 
     def _shown(self) -> FrameScreen | None:
-        screen = self.screen_stack[0] if self.screen_stack else None
-        return screen if isinstance(screen, FrameScreen) else None
+        """The uppermost screen that lives: what lies over it is a dialog."""
+        return next((screen for screen in reversed(self.screen_stack) if isinstance(screen, FrameScreen)), None)
 
     def _flush_screen(self) -> None:
         if self.screen_stack and isinstance(self.screen, ModalScreen):
@@ -197,9 +203,11 @@ class Console(App[None]):
         self.feed.reconnect()
 
     def action_leave(self) -> None:
-        """Back, or quit from a tab."""
+        """Back to where we came from; from the first tab out of the console."""
         if len(self.screen_stack) > 1:
             self.pop_screen()
+        elif self.current_mode != self.DEFAULT_MODE:
+            self.switch_mode(self.DEFAULT_MODE)
         else:
             self.exit()
 
@@ -214,11 +222,20 @@ class Console(App[None]):
         """Pause, resume or cancel jobs."""
         self.steering.begin(action, jobs)
 
-    def show_logs(self, jobs: Sequence[LiveJob]) -> None:
-        """The logs of jobs."""
+    async def show_logs(self, jobs: Sequence[LiveJob]) -> None:
+        """The logs of these jobs; of all where there is none."""
+        from etlmon.tui.screens.logs import LogsScreen
+
+        await self.switch_mode("logs")
+        screen = self.screen_stack[0]
+        if isinstance(screen, LogsScreen):
+            screen.follow_jobs(tuple(live.id for live in jobs), {live.id: live.job.name for live in jobs})
 
     def copy_jobs(self, ids: Sequence[str], what: str) -> None:
         """Copy ids, or jobs as JSON."""
 
-    def open_job(self, job_id: str) -> None:
+    def open_job(self, job_id: str, *, tab: int = 0) -> None:
         """The job's own screen."""
+        from etlmon.tui.screens.job import JobScreen
+
+        self.push_screen(JobScreen(job_id, self.jobs.jobs.get(job_id), tab=tab))

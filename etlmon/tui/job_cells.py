@@ -71,7 +71,7 @@ def eta(live: LiveJob, scene: Scene) -> Span:
         return Span(f"{format_duration(late // 60_000 * 60_000)} late", "warn bold")
     if low is None or high is None:
         return Span(dash, "muted")
-    if figures.local(low, scene.zone).date() != figures.local(now, scene.zone).date():
+    if figures.local(high, scene.zone).date() != figures.local(now, scene.zone).date():
         return Span(figures.day_clock(high, now, scene.zone))
     if high - low < figures.MINUTE:
         return Span(figures.clock(high, scene.zone, seconds=False))

@@ -57,10 +57,10 @@ def tabs_line(here: int, width: int) -> Line:
     return line
 
 
-def overview(detail: Detail, width: int, height: int, scene: Scene, *, dotted: bool) -> list[Line]:
-    """What happened, what to do, facts, the log's end."""
+def overview(detail: Detail, width: int, height: int, scene: Scene, *, dotted: bool, roomy: bool) -> list[Line]:
+    """What happened, what to do, facts, the log's end filling what is left of ``height``."""
     live, room = detail.live, width - 4
-    blank: list[Line] = [[]] if height >= ROOMY_FROM else []
+    blank: list[Line] = [[]] if roomy else []
     lines: list[Line] = [*_headline(detail, room, scene, dotted=dotted)]
     actions = live.job.failure.suggested_actions if live.job.failure is not None else ()
     if actions:
@@ -74,11 +74,11 @@ def overview(detail: Detail, width: int, height: int, scene: Scene, *, dotted: b
             lines += [*blank, _title("STEPS"), *_indented(steps)]
         if sparks := job_panel.spark_lines(detail.history, min(room, 60)):
             lines += [*blank, _title("LAST 5 MINUTES"), *_indented(sparks)]
-    lines += [*blank, *_indented(_facts(detail, room, scene, short=height < ROOMY_FROM))]
+    lines += [*blank, *_indented(_facts(detail, room, scene, short=not roomy))]
     entries = detail.view.get("recentLogs") or []
     left = max(3, height - len(lines) - 1 - len(blank))
     head = spread([Span("  LAST LINES", "muted")], [Span("l", "accent"), Span(" whole log ", "muted")], width)
-    tail = job_panel.log_lines(entries, room, scene, most=left) or [[Span("No lines yet.", "muted")]]
+    tail = job_panel.log_lines(entries, room, scene, most=left, whole_words=True) or [[Span("No lines yet.", "muted")]]
     return [*lines, *blank, head, *_indented(tail)]
 
 

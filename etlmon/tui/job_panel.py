@@ -18,6 +18,7 @@ from etlmon.tui.live_job import LiveJob
 from etlmon.tui.spans import Line, Span, cut, line_width, spread
 
 LEVELS = {"debug": "D", "info": "I", "warning": "W", "error": "E", "critical": "C"}
+LEVEL_WORDS = {"warning": "WARN", "error": "ERROR", "critical": "CRIT"}
 LEVEL_LOOKS = {"debug": "muted", "warning": "warn bold", "error": "fail bold", "critical": "fail bold"}
 
 
@@ -100,17 +101,22 @@ def _spark(label: str, values: Sequence[float | None], now: str, room: int, widt
     return spread([Span(label, "muted"), Span(drawn, look)], [Span(now)], width)
 
 
-def log_lines(entries: Sequence[Mapping[str, Any]], width: int, scene: Scene, *, most: int) -> list[Line]:
-    """The last lines that the job said: a letter for the level, the time, the line."""
+def log_lines(
+    entries: Sequence[Mapping[str, Any]], width: int, scene: Scene, *, most: int, whole_words: bool = False
+) -> list[Line]:
+    """The last lines that the job said, each with its time and level: a letter, or the word where there is room."""
     lines: list[Line] = []
     for entry in entries[-most:] if most > 0 else ():
         level = str(entry.get("level") or "info")
+        look = LEVEL_LOOKS.get(level, "text")
         at = entry.get("at")
         time = figures.clock(parse_instant(at), scene.zone) if isinstance(at, str) else ""
         message = shown(str(entry.get("message") or "").split("\n", 1)[0])
-        head = [Span(LEVELS.get(level, "?"), LEVEL_LOOKS.get(level, "text")), Span(f" {time} ", "muted")]
-        look = "muted" if level == "debug" else "text"
-        lines.append([*head, Span(cut(message, width - line_width(head)), look)])
+        if whole_words:
+            line = [Span(f"{time} ", "muted"), Span(f"{LEVEL_WORDS.get(level, level):<6}", look)]
+        else:
+            line = [Span(LEVELS.get(level, "?"), look), Span(f" {time} ", "muted")]
+        lines.append([*line, Span(cut(message, width - line_width(line)), "muted" if level == "debug" else "text")])
     return lines
 
 

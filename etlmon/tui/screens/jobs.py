@@ -237,7 +237,7 @@ class JobsScreen(FrameScreen):
         try:
             self.state.filter(text, self.console.now())
         except Invalid as fault:
-            self.query_one(Fault).say(shown(fault.detail))
+            self.query_one(Fault).say(shown(fault.errors[0].message if fault.errors else fault.detail))
             return
         self.query_one(Fault).say("")
         self._reordered()
@@ -356,9 +356,9 @@ class JobsScreen(FrameScreen):
         """Pause, resume or cancel what is chosen."""
         self.console.control(action, self.state.chosen(self.table.cursor))
 
-    def action_logs(self) -> None:
+    async def action_logs(self) -> None:
         """The logs of what is chosen."""
-        self.console.show_logs(self.state.chosen(self.table.cursor))
+        await self.console.show_logs(self.state.chosen(self.table.cursor))
 
     def action_copy(self, what: str) -> None:
         """Copy the ids, or the whole jobs as JSON."""
