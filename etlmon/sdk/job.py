@@ -30,6 +30,7 @@ from etlmon.sdk.control import Control, JobCancelled
 from etlmon.sdk.failures import ending_of, failure_of
 from etlmon.sdk.guard import harmless, warn_once
 from etlmon.sdk.job_log import JobLog
+from etlmon.sdk.loops import Loops
 from etlmon.sdk.plan import Plan
 from etlmon.sdk.reporter import Reporter
 from etlmon.sdk.samples import Samples
@@ -113,12 +114,13 @@ class Job:
         """The step that is open."""
         self._summary: dict[str, Any] = {}
         self._lock = threading.RLock()
-        self._loops: list[Loop] = []
+        self.loops = Loops(self)
+        """The tracked loops that are open."""
         self._samples = Samples(self._report, lambda: self.reporter.is_away)
         self._reported_at = 0.0
         self._vitals: Vitals | None = None
         self._vitals_at = 0.0
-        self.control = Control(self._report, self._hurry_loops)
+        self.control = Control(self._report, self.loops.hurry)
 
     @property
     def name(self) -> str:
@@ -158,8 +160,8 @@ class Job:
             self._vitals = Vitals()
             self._report(self._plan.started(self.parent.id if self.parent is not None else None))
         process.enter(self)
-        if self.joined and self._plan.total is not None:
-            self._measure({"recordsTotal": self._plan.total})
+        if self.joined and self.total is not None:
+            self.measure({"recordsTotal": self.total})
 
     def _join(self, job_id: str) -> None:
         self.id = job_id
@@ -277,7 +279,7 @@ class Job:
         ``total`` when the items cannot tell their number; ``step`` begins a step and finishes it at the end. Each look
         at the clock is a checkpoint as well. Of loops inside each other the outermost counts.
         """
-        loop = Loop(self, step, whole_number("total", total if total is not None else length_of(items)))
+        loop = Loop(self.loops, step, whole_number("total", total if total is not None else length_of(items)))
         if isinstance(items, AsyncIterable):
             return tracked_async(items, loop, self.acheckpoint)
         return tracked(items, loop, self._pass_by)
@@ -285,11 +287,12 @@ class Job:
     def step(self, name: str) -> Step:
         """Begin a step; the one before is finished. ``with job.step("load"):`` also finishes this one."""
         text = text_of(name)
-        self._start_step(text)
+        self.start_step(text)
         return Step(self, text)
 
     @harmless
-    def _start_step(self, name: str) -> None:
+    def start_step(self, name: str) -> None:
+        """Begin the step ``name``, and finish the one that is open, if it is another."""
         with self._lock:
             if not self.is_open or self.current_step == name:
                 return
@@ -307,7 +310,7 @@ class Job:
                 return
             self._samples.send()
             self.current_step = None
-            counted = self._samples.known.get("recordsProcessed")
+            counted = self.known.get("recordsProcessed")
             metrics = None if counted is None else {"recordsProcessed": counted}
             self._report({"kind": "step_finished", "step": name, "metrics": metrics})
 
@@ -321,20 +324,20 @@ class Job:
     ) -> None:
         """How far the job is: records done and in all, or percent. Calls closer than 0.1 s are put together."""
         if step is not None:
-            self._start_step(text_of(step))
+            self.start_step(text_of(step))
         found = {
             "recordsProcessed": whole_number("current", current),
             "recordsTotal": whole_number("total", total),
             "progressPercent": percent_of(percent),
         }
-        self._measure({key: value for key, value in found.items() if value is not None})
+        self.measure({key: value for key, value in found.items() if value is not None})
 
     @harmless
     def metrics(self, **values: Any) -> None:
         """Merge measurements into the job's metrics; known ones may be spelled as in Python (``records_failed=3``)."""
         clean = metrics_of(values)
         if clean:
-            self._measure({}, clean)
+            self.measure({}, clean)
 
     @harmless
     def summary(self, **entries: Any) -> None:
@@ -387,61 +390,30 @@ class Job:
 
     # -- samples ------------------------------------------------------------------------------------------------
 
-    def _measure(self, fields: dict[str, Any], metrics: dict[str, Any] | None = None, *, now: bool = False) -> None:
+    @property
+    def known(self) -> dict[str, Any]:
+        """Of the fields of ``progress`` reports, the newest of each."""
+        return self._samples.known
+
+    @property
+    def total(self) -> int | None:
+        """How many records it was opened for, when that is known."""
+        return self._plan.total
+
+    def measure(self, fields: dict[str, Any], metrics: dict[str, Any] | None = None, *, now: bool = False) -> None:
+        """Take in fields of a ``progress`` report and metrics; with ``now`` they are told at once."""
         if self.is_open:
             self._samples.put(fields, metrics, now=now)
-
-    @harmless
-    def loop_begins(self, loop: Loop) -> None:
-        """A tracked loop asks for its first item."""
-        if loop.step is not None:
-            self._start_step(str(loop.step))
-        with self._lock:
-            loop.counts = not self._loops
-            self._loops.append(loop)
-        if not loop.counts:
-            return
-        found: dict[str, Any] = {}
-        if self._samples.known.get("recordsProcessed") is not None:
-            found["recordsProcessed"] = 0  # this loop counts anew; for the first, saying 0 would begin its rate at 0
-        if loop.total is not None:
-            found["recordsTotal"] = loop.total
-        elif self._plan.total is None and self._samples.known.get("recordsTotal") is not None:
-            found["recordsTotal"] = None  # the total of the loop before is not this one's
-        if found:
-            self._measure(found)
-
-    @harmless
-    def loop_counts(self, loop: Loop, n: int) -> None:
-        """A tracked loop looks at the clock."""
-        if loop.counts:
-            self._measure({"recordsProcessed": n})
-
-    @harmless
-    def loop_ends(self, loop: Loop, n: int, *, finished: bool) -> None:
-        """A tracked loop is over."""
-        with self._lock:
-            if loop in self._loops:
-                self._loops.remove(loop)
-        if loop.counts:
-            self._measure({"recordsProcessed": n}, now=True)
-        if finished and loop.step is not None:
-            self.finish_step(str(loop.step))
-
-    def _hurry_loops(self) -> None:
-        for loop in list(self._loops):
-            loop.hurry()
 
     def tick(self) -> None:
         """What the sender thread sees to: samples that wait, heartbeats, and what the process uses."""
         if not self.is_open or self._pid != os.getpid():
             return
         now = monotonic_s()
-        for loop in list(self._loops):
-            loop.hurry(only_overdue=True)
+        self.loops.hurry(only_overdue=True)
         if self._vitals is not None and now - self._vitals_at >= VITALS_S:
             self._vitals_at = now
-            self._measure({}, self._vitals.sample())
+            self.measure({}, self._vitals.sample())
         if self._samples.due:
             self._samples.send()
         if not self.joined and now - self._reported_at >= HEARTBEAT_S:
@@ -455,7 +427,7 @@ class Job:
             "type": self._plan.type,
             "status": "paused" if self.control.paused else "running",
             "currentStep": self.current_step,
-            **self._samples.state(self._plan.total),
+            **self._samples.state(self.total),
         }
 
     def _report(self, content: dict[str, Any]) -> None:
@@ -465,8 +437,9 @@ class Job:
     def after_fork(self) -> None:
         """In a forked child: locks that another thread of the parent may have held are not ours."""
         self._lock = threading.RLock()
+        self.loops.after_fork()
         self._samples = Samples(self._report, lambda: self.reporter.is_away)
-        self.control = Control(self._report, self._hurry_loops)
+        self.control = Control(self._report, self.loops.hurry)
 
 
 def _in_event_loop() -> bool:

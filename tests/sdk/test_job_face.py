@@ -276,7 +276,7 @@ def test_a_loop_that_turns_slow_is_noticed_at_its_next_item(server: Any, reporte
         for row in loop:
             if row == -1:
                 deadline = time.monotonic() + 20
-                while job._loops[0].due[0] != 0:
+                while job.loops.open[0].due[0] != 0:
                     assert time.monotonic() < deadline
                     threading.Event().wait(0.01)
 
