@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, tzinfo
 
+import pytest
 from textual.app import App, ComposeResult
 
 from etlmon.host.endpoint import Endpoint
@@ -38,6 +40,15 @@ def make_line(
         "fields": None,
         "attempt": 1,
     } | more
+
+
+async def until(holds: Callable[[], object], what: str, deadline_s: float = 30.0) -> None:
+    """Wait for a fact without holding up the loop; the test fails with ``what`` when it never comes."""
+    end = time.monotonic() + deadline_s
+    while not holds():
+        if time.monotonic() > end:
+            pytest.fail(f"waited {deadline_s:.0f} s in vain: {what}")
+        await asyncio.sleep(0.01)
 
 
 class LogApp(App[None]):

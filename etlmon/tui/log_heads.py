@@ -20,6 +20,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     window: str = "all"
     wrap: bool = False
     single: bool = False
+    has_older: bool = False
+    """The server holds more than is here: counts end in ``+``."""
     ascii: bool = False
 
 
@@ -90,7 +92,8 @@ def _counts(lines: LogLines, number: int, settings: Settings, width: int) -> Lin
     ):
         parts.append((f"{n:,} {_plural(n, word) if wide else short}", look if n else "muted"))
     shown_lines = lines.n_lines - lines.n_hidden
-    whole = f"{lines.n_lines:,} {_plural(lines.n_lines, 'line')}"
+    more = "+" if settings.has_older else ""
+    whole = f"{lines.n_lines:,}{more} {_plural(lines.n_lines, 'line')}"
     parts.append((f"{shown_lines:,} of {whole}" if lines.n_hidden else whole, "muted"))
     out: Line = [Span("  ")]
     for at, (text, look) in enumerate(parts):
@@ -120,7 +123,8 @@ def status_line(lines: LogLines, standing: Standing, settings: Settings, width: 
         return spread([Span(" ")], right, width)
     entry = lines.entry(standing.number)
     at = standing.number - lines.first + 1
-    left: Line = [Span(f" line {at:,} of {lines.end - lines.first:,}{dot}seq {entry.seq:,}", "muted")]
+    more = "+" if settings.has_older else ""
+    left: Line = [Span(f" line {at:,} of {lines.end - lines.first:,}{more}{dot}seq {entry.seq:,}", "muted")]
     if standing.older:
         left.append(Span(dot + standing.older, "muted"))
     return spread(left, right, width)

@@ -13,7 +13,7 @@ from etlmon.core.text import shown
 from etlmon.tui.figures import clock, local
 from etlmon.tui.log_entry import DEBUG, HOLE, Entry
 from etlmon.tui.log_filter import ignores_case
-from etlmon.tui.spans import Line, Span, cut_middle, padded, width_of
+from etlmon.tui.spans import Line, Span, cut, cut_middle, padded, width_of
 
 WIDE = 100
 """From how many columns on times have milliseconds and levels are words."""
@@ -123,7 +123,8 @@ def line_row(entry: Entry, sub: int, shape: Shape, state: RowState) -> Line:
     follows = sub > 0
     quiet = follows or entry.level == DEBUG or state.context
     look = "muted" if quiet else "text"
-    return [*_head(entry, shape, state, follows=follows), *marked(_panned(text, shape.offset), shape.term, look)]
+    text = cut(_panned(text, shape.offset), shape.room, ellipsis=shape.glyphs["ellipsis"])
+    return [*_head(entry, shape, state, follows=follows), *marked(text, shape.term, look)]
 
 
 def _head(entry: Entry, shape: Shape, state: RowState, *, follows: bool) -> Line:

@@ -145,8 +145,22 @@ class LogLines:
         self.first -= len(older)
         self._n_holes += sum(entry.level == HOLE for entry in older)
         self._last_seq = max(self._last_seq, older[-1].seq)
-        self._choose()
+        if self.around:
+            self._choose()
+        else:
+            self._show_older(older)
         return len(older)
+
+    def _show_older(self, older: list[Entry]) -> None:
+        """What of the lines put before the rest is shown and found."""
+        numbers: Sequence[int] = range(self.first, self.first + len(older))
+        if self._shown is not None:
+            numbers = self._numbers(older, self.filter)
+            self._shown = array("q", numbers) + self._shown
+        first = self.first
+        self._count([older[number - first] for number in numbers], 1)
+        if self.term:
+            self._hits = self._found(self.term, numbers) + self._hits
 
     def _drop(self, n: int) -> None:
         gone = self._entries[:n]
@@ -272,9 +286,12 @@ class LogLines:
             self._hits = array("q")
             return
         numbers = among if among is not None else self._shown
+        self._hits = self._found(term, range(self.first, self.end) if numbers is None else numbers)
+
+    def _found(self, term: str, among: Sequence[int]) -> array[int]:
         first, entries = self.first, self._entries
-        places: Sequence[int] = range(len(entries)) if numbers is None else [number - first for number in numbers]
-        self._hits = array("q", [i + first for i in holding(entries, places, term) if entries[i].level != HOLE])
+        places = [number - first for number in among] if first else among
+        return array("q", [i + first for i in holding(entries, places, term) if entries[i].level != HOLE])
 
     @property
     def n_hits(self) -> int:

@@ -213,11 +213,12 @@ class LogsPane(LogKeys):
     def head(self, which: str, width: int) -> Line:
         """One of the pane's own lines."""
         window = self.view.window
+        settings = replace(self.settings, has_older=self._feed is not None and self._feed.has_older)
         match which:
             case "log-lanes":
-                return lanes_line(self.lanes, self.lines.filter, self.settings, width)
+                return lanes_line(self.lanes, self.lines.filter, settings, width)
             case "log-filters":
-                return filters_line(self.lines, window.cursor, self.settings, width)
+                return filters_line(self.lines, window.cursor, settings, width)
         standing = Standing(
             number=window.cursor,
             following=window.following,
@@ -225,7 +226,7 @@ class LogsPane(LogKeys):
             trouble=self._trouble(),
             older="reading older lines" if self._reading else "",
         )
-        return status_line(self.lines, standing, self.settings, width)
+        return status_line(self.lines, standing, settings, width)
 
     def _trouble(self) -> str | None:
         feed = self._feed
