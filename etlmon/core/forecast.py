@@ -20,6 +20,9 @@ PACE_WINDOW_S = 60.0
 PATIENCE_S = 15.0
 """How long after a progress report the job is still believed to move at its pace; later the pace is let down."""
 
+FARTHEST_MS = 30 * 86_400_000
+"""An end further off is no forecast: the job hardly moves, and nobody plans by a date in another year."""
+
 ERROR_RATES = (0.01, 0.05, 0.1)
 """Up to the first a job is excellent, then good, then fair, beyond the last poor (interface.md, Job)."""
 RATES_WITHOUT_PAST = (100.0, 10.0)
@@ -118,6 +121,8 @@ def _as_expected(job: Job, elapsed_ms: int, now: int) -> Forecast:
 def _forecast(band: _Band, now: int, basis: Basis) -> Forecast:
     if not math.isfinite(band.high) or now + band.high > MAX_MS:
         return ABSURD
+    if band.middle > FARTHEST_MS:
+        return UNKNOWN
     return Forecast(
         eta_at=now + round(band.middle),
         low_at=now + round(band.low),

@@ -159,7 +159,7 @@ class Palette:
                 return Style(bold=bold or base in ("fail", "warn", "accent"), dim=dim, reverse=reverse)
             colour = self._lane(base) or self._roles.get(base, "default")
             return Style(color=colour, bold=bold, dim=dim, reverse=reverse, underline=underline)
-        background = self._grounds.get(ground) if ground else None
+        background = self._grounds[ground or "screen"]
         if role.startswith("fill-"):
             background = self._grounds["track"]
         if "track" in flags:

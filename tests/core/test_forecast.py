@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from etlmon.core.forecast import Forecast, forecast, health, paced
 from etlmon.core.job import Health, Job, Past, Status
@@ -174,3 +175,12 @@ def test_health_is_the_worse_of_errors_and_speed(
     metrics: dict[str, Any], past: Past | None, expected: Health | None
 ) -> None:
     assert health(make_job(metrics=metrics, past=past)) is expected
+
+
+def test_a_job_that_hardly_moves_has_no_end_in_sight() -> None:
+    slow = Job(
+        id="j", name="n", type="t", status=Status.RUNNING, created_at=0, updated_at=0, started_at=0,
+        progress_percent=50.0, pace=0.00001, progressed_at=1000,
+    )  # fmt: skip
+    assert forecast(slow, 1000).eta_at is None
+    assert forecast(replace(slow, pace=0.01), 1000).eta_at is not None
