@@ -202,7 +202,7 @@ def test_a_watch_without_a_socket_polls_and_still_ends_with_the_job(cast, etlmon
 
 
 def test_an_inner_fault_is_a_sentence_and_with_debug_a_traceback(cast, etlmon, monkeypatch):
-    monkeypatch.setattr("etlmon.commands.job_list.filter_params", lambda options: 1 / 0)
+    monkeypatch.setattr("etlmon.commands.job_list.list_params", lambda options: 1 / 0)
     result = etlmon("jobs", "list")
     assert result.code == 1
     assert result.err.startswith("etlmon: this is a fault of etlmon itself: ")
