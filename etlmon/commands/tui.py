@@ -22,19 +22,46 @@ def tui(context: Context, read_only: bool, theme: str | None, ascii_only: bool) 
 
 
 def show_console(context: Context, *, read_only: bool, theme: str | None, ascii_only: bool) -> None:
-    """Run the console until the person leaves it."""
+    """Run the console until the person leaves it; from there it may go on to another server, or to the demo."""
     import gc
     from datetime import UTC
 
     gc.disable()  # until the first paint: hundreds of modules come, none of them is garbage
     from etlmon.tui.app import Console
 
-    app = Console(
-        context.endpoint_now,
-        server=context.profile or "",
-        read_only=read_only,
-        theme=theme,
-        zone=UTC if context.utc else None,
-        ascii_only=ascii_only,
-    )
-    app.run()
+    while True:
+        app = Console(
+            context.endpoint_now,
+            server=context.profile or "",
+            read_only=read_only,
+            theme=theme,
+            zone=UTC if context.utc else None,
+            ascii_only=ascii_only,
+            data_dir=context.data_dir,
+            config=context.config,
+        )
+        parting, _, place = (app.run() or "").partition(" ")
+        match parting:
+            case "demo":
+                from etlmon.commands.demo import demo
+
+                demo.main([], prog_name="etlmon demo")
+            case "server":
+                context, theme = _towards(context, place), app.theme
+            case _:
+                return
+
+
+def _towards(context: Context, place: str) -> Context:
+    """The same options for another server: a profile, or a URL. A token given for the old one is not sent to it."""
+    from etlmon.host.config_file import read_profiles
+    from etlmon.host.paths import config_file, data_dir
+
+    context.close()
+    other = Context()
+    for name, value in context.given().items():
+        setattr(other, name, value)
+    known = read_profiles(config_file(context.config, data_dir(context.data_dir)))
+    other.token_file = None
+    other.profile, other.url = (place, known[place][0]) if place in known else (None, place)
+    return other

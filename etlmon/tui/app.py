@@ -18,20 +18,26 @@ from etlmon.tui.door import Door
 from etlmon.tui.feed import Feed
 from etlmon.tui.job_cells import Scene
 from etlmon.tui.jobs_state import JobsState
-from etlmon.tui.link_state import LinkState
+from etlmon.tui.link_state import LinkState, Standing
 from etlmon.tui.live_job import LiveJob
 from etlmon.tui.palette import ANSI, DARK, THEMES, Palette
 from etlmon.tui.rest import Rest
 from etlmon.tui.screens.frame import FrameScreen
 from etlmon.tui.screens.jobs import JobsScreen
-from etlmon.tui.steering import Steering
 from etlmon.tui.toasts import Toasts
 from etlmon.tui.widgets.toast_rack import show_toasts
 
 if TYPE_CHECKING:
+    import subprocess
+
+    from textual.command import Provider
+
     from etlmon.host.endpoint import Endpoint
+    from etlmon.tui.steering import Steering
 
 FLUSH_S = 0.1
+STATE_KEYS = {"start_server": Standing.NO_SERVER, "demo": Standing.NO_SERVER, "enter_token": Standing.REFUSED}
+"""Actions that only one state of the connection has."""
 
 
 def _jobs_screen() -> FrameScreen:
@@ -44,12 +50,22 @@ def _logs_screen() -> FrameScreen:
     return LogsScreen()
 
 
-class Console(App[None]):
-    """One server, seen live. ``find`` names it, and is asked again whenever the server has to be found."""
+def _commands() -> type[Provider]:
+    from etlmon.tui.command_provider import CommandProvider
+
+    return CommandProvider
+
+
+class Console(App[str]):
+    """One server, seen live. ``find`` names it, and is asked again whenever the server has to be found.
+
+    ``run`` gives None, or what is to follow: ``demo``, or ``server`` and a URL or the name of a profile.
+    """
 
     TITLE = "etlmon"
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
+    COMMANDS: ClassVar[set[Any]] = {_commands}
     MODES: ClassVar[dict[str, Any]] = {"jobs": _jobs_screen, "logs": _logs_screen}
     DEFAULT_MODE = "jobs"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -57,6 +73,12 @@ class Console(App[None]):
         Binding("2", "tab(2)", "Logs", id="console.logs", show=False),
         Binding("ctrl+r", "reconnect", "reconnect now", id="console.reconnect"),
         Binding("question_mark", "help", "help", id="console.help"),
+        Binding("colon", "command", "command", id="console.command"),
+        Binding("n", "notices", "notices", id="console.notices"),
+        Binding("escape", "dismiss_toasts", "away with the toasts", id="console.toast", show=False, priority=True),
+        Binding("s", "start_server", "start a server", id="console.start", priority=True),
+        Binding("d", "demo", "show the demo", id="console.demo", priority=True),
+        Binding("t", "enter_token", "enter a token", id="console.token", priority=True),
         Binding("q", "leave", "back, quit", id="console.leave"),
         Binding("ctrl+q", "quit", "quit", id="console.quit", show=False),
     ]
@@ -76,16 +98,22 @@ class Console(App[None]):
         zone: tzinfo | None = None,
         ascii_only: bool = False,
         beside: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        data_dir: str | None = None,
+        config: str | None = None,
     ) -> None:
         super().__init__()
         self.find_endpoint = self.door = Door(find)
         self._beside = beside
+        self.data_dir = data_dir
+        self.config = config
         self.zone = zone
         self.ascii = ascii_only
         self.colour = "NO_COLOR" not in os.environ
         self.jobs = JobsState()
         self.toasts = Toasts()
-        self.steering = Steering(self)
+        self.past_commands: list[str] = []
+        self.started_server: subprocess.Popen[bytes] | None = None
+        self._steering: Steering | None = None
         self.link = LinkState(server=server, since=now_ms(), read_only=read_only)
         self.rest = Rest(self.door)
         self.feed = Feed(self.door, self.rest, self.jobs, self.link, self.toast)
@@ -211,8 +239,65 @@ class Console(App[None]):
         else:
             self.exit()
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that belong to one state of the connection, or to toasts, act in no other."""
+        wanted = STATE_KEYS.get(action)
+        if wanted is None and action != "dismiss_toasts":
+            return True
+        focused = self.focused
+        if self.screen.is_modal or (focused is not None and focused.check_consume_key("a", "a")):
+            return False
+        if wanted is None:
+            return bool(self.toasts.shown(self.local_now())[0])
+        return self.link.standing is wanted
+
     def action_help(self) -> None:
         """Every key that works here."""
+        from etlmon.tui.screens.help import open_help
+
+        open_help(self)
+
+    def action_command(self) -> None:
+        """Type a command."""
+        from etlmon.tui.screens.command_line import open_line
+
+        open_line(self)
+
+    def action_notices(self) -> None:
+        """All that this console has told."""
+        from etlmon.tui.screens.notices import NoticesScreen
+
+        self.push_screen(NoticesScreen())
+
+    def action_dismiss_toasts(self) -> None:
+        """Take every toast away."""
+        self.toasts.dismiss()
+        show_toasts(self)
+
+    def action_start_server(self) -> None:
+        """Start a server on this machine."""
+        from etlmon.tui.local_server import start
+
+        self.run_worker(start(self), name="start server", exit_on_error=False, exclusive=True, group="start")
+
+    def action_demo(self) -> None:
+        """Leave for the demo."""
+        self.exit("demo")
+
+    def action_enter_token(self) -> None:
+        """Type the token that the server wants."""
+        from etlmon.tui.screens.token import enter_token
+
+        enter_token(self)
+
+    def to_jobs(self) -> JobsScreen:
+        """Go to the table of jobs, away from what lies over it."""
+        self.action_tab(1)
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+        screen = self.screen
+        assert isinstance(screen, JobsScreen)  # noqa: S101 - the first tab is
+        return screen
 
     def toast(self, title: str, line: str = "", role: str = "text") -> None:
         """Tell something for a few seconds."""
@@ -220,7 +305,10 @@ class Console(App[None]):
 
     def control(self, action: str, jobs: Sequence[LiveJob]) -> None:
         """Pause, resume or cancel jobs."""
-        self.steering.begin(action, jobs)
+        from etlmon.tui.steering import Steering
+
+        self._steering = self._steering or Steering(self)
+        self._steering.begin(action, jobs)
 
     async def show_logs(self, jobs: Sequence[LiveJob]) -> None:
         """The logs of these jobs; of all where there is none."""
@@ -233,6 +321,9 @@ class Console(App[None]):
 
     def copy_jobs(self, ids: Sequence[str], what: str) -> None:
         """Copy ids, or jobs as JSON."""
+        from etlmon.tui.copying import copy_jobs
+
+        copy_jobs(self, ids, what)
 
     def open_job(self, job_id: str, *, tab: int = 0) -> None:
         """The job's own screen."""

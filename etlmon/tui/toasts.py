@@ -5,6 +5,7 @@ Many failures at once become one toast; each stays a notice of its own.
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import count
@@ -160,3 +161,16 @@ def more_line(n: int, width: int = WIDTH, *, ascii_only: bool = False) -> Line:
         Span(" shows all", "muted"),
     ]
     return fitted(told, width)
+
+
+def notice_lines(notice: Notice, width: int, clock: str, *, ascii_only: bool = False) -> list[Line]:
+    """A notice in the list of all: when, what, and its line whole, wrapped under the title."""
+    signs = ASCII_SIGNS if ascii_only else SIGNS
+    sign = signs.get(notice.role, " ")
+    indent = 14
+    room = max(10, width - indent - 1)
+    title = textwrap.wrap(notice.title, room) or [""]
+    look = f"{notice.role} bold" if notice.role == "fail" else "text bold"
+    head: Line = [Span(f"  {clock}  ", "muted"), Span(f"{sign} ", f"{notice.role} bold"), Span(title[0], look)]
+    rest = [(text, look) for text in title[1:]] + [(text, "text") for text in textwrap.wrap(notice.line, room)]
+    return [head, *([Span(" " * indent), Span(text, each)] for text, each in rest)]

@@ -60,7 +60,7 @@ class Block(Lines):
     """Lines that do not change by themselves."""
 
     DEFAULT_CSS = "Block { width: 1fr; height: auto; }"
-    ground = "dialog"
+    ground: str | None = "dialog"
 
     def __init__(self, lines: Sequence[Line], *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
@@ -88,7 +88,7 @@ class Choice(Lines, can_focus=True):
 
     DEFAULT_CSS = "Choice { width: auto; height: 1; }"
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter,space", "choose", "choose", id="dialog.choose", show=False)]
-    ground = "dialog"
+    ground: str | None = "dialog"
 
     class Chosen(Message):
         """The choice was made."""
