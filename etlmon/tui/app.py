@@ -86,6 +86,7 @@ class Console(App[str]):
     CSS = """
     Screen { background: $background; color: $foreground; }
     ModalScreen { background: $background 60%; }
+    CommandPalette SearchIcon { display: none; }
     """
 
     def __init__(

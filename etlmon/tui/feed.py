@@ -103,6 +103,10 @@ class Feed:
 
     def _refused(self, fault: BaseException) -> None:
         self.link.fault = shown(fault.detail if isinstance(fault, errors.EtlmonError) else str(fault))
+        if isinstance(fault, errors.NotAuthenticated):
+            name = self.link.server or self.link.url
+            has_one = bool(self.find().token)
+            self.link.fault = f"{name} refused the token: revoked or unknown." if has_one else f"{name} wants a token."
         if isinstance(fault, errors.NotAuthenticated | errors.Forbidden):
             self._stand(Standing.REFUSED)
         elif isinstance(fault, errors.EtlmonError) and "protocol" in fault.detail:
@@ -116,6 +120,7 @@ class Feed:
         from etlmon.client.live import Link, Live, Reset
         from etlmon.core.protocol import Wanted
 
+        await self._let_in()
         live = Live(self.find, Wanted(topics="jobs,alerts,config"), since=self._cursor())
         self._live = live
         async with aclosing(aiter(live)) as items:
@@ -127,6 +132,17 @@ class Feed:
                     self.jobs.forget_active()
                 else:
                     self._take(item)
+
+    async def _let_in(self) -> None:
+        """Without a token, ask first whether one is wanted: a socket would only say so after ten seconds."""
+        if self.find().token:
+            return
+        try:
+            await self.rest.ask(lambda client: client.get("/api/jobs", {"limit": 1}))
+        except errors.NotAuthenticated:
+            raise
+        except errors.EtlmonError:
+            return  # the live reader says how it stands
 
     def _cursor(self) -> str | None:
         before = self._live

@@ -86,6 +86,8 @@ class LinkState(msgspec.Struct, kw_only=True):
 
     def banner(self, now: int, zone: tzinfo | None = None) -> tuple[str, str] | None:
         """A sentence about trouble and the key that helps; None when there is none."""
+        if self.standing is Standing.REFUSED and self.away_at is not None:
+            return f"{self.fault} What you see is from {figures.clock(self.away_at, zone)}.", "t enters one"
         if self.is_away and self.away_at is not None:
             ago = figures.worked(now - self.away_at)
             at = figures.clock(self.away_at, zone)
@@ -107,7 +109,7 @@ class LinkState(msgspec.Struct, kw_only=True):
                 "s starts one   d shows the demo   : another server   q quits",
             ]
         if self.standing is Standing.REFUSED:
-            return [self.fault, "t enters one   An admin makes one: etlmon tokens create --role operator --name ana"]
+            return [self.fault, "t enters one", "An admin makes one: etlmon tokens create --role operator --name ana"]
         lines = [f"Connecting to {self.url} …"]
         if now - self.since >= SLOW_CONNECT_MS:
             lines.append(f"No answer for {figures.worked(now - self.since)}. ctrl+r tries now, : another server.")
