@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.css.query import NoMatches
 from textual.screen import ModalScreen
 
 from etlmon.host.clock import now_ms
@@ -86,6 +87,7 @@ class Console(App[str]):
     CSS = """
     Screen { background: $background; color: $foreground; }
     ModalScreen { background: $background 60%; }
+    ModalScreen:ansi { background: transparent; }
     CommandPalette SearchIcon { display: none; }
     """
 
@@ -102,14 +104,14 @@ class Console(App[str]):
         data_dir: str | None = None,
         config: str | None = None,
     ) -> None:
-        super().__init__()
+        self.colour = "NO_COLOR" not in os.environ
+        super().__init__(ansi_color=None if self.colour else True)  # else colours would become greys, the default black
         self.find_endpoint = self.door = Door(find)
         self._beside = beside
         self.data_dir = data_dir
         self.config = config
         self.zone = zone
         self.ascii = ascii_only
-        self.colour = "NO_COLOR" not in os.environ
         self.jobs = JobsState()
         self.toasts = Toasts()
         self.past_commands: list[str] = []
@@ -191,29 +193,42 @@ class Console(App[str]):
     def _flush_screen(self) -> None:
         if self.screen_stack and isinstance(self.screen, ModalScreen):
             self.jobs.touch(self.now())  # no row changes place under a dialog
-        screen = self._shown()
-        if screen is not None and screen.is_mounted:
-            screen.flush(self.now())
+        self._paint(lambda screen: screen.flush(self.now()))
         if failures := self.jobs.take_failures():
             self.toasts.tell_failures(failures, self.local_now())
-        show_toasts(self)
+        self._paint(lambda screen: show_toasts(self))
 
     def _tick(self) -> None:
-        screen = self._shown()
-        if screen is not None and screen.is_mounted:
+        def tick(screen: FrameScreen) -> None:
             screen.tick(self.now())
             screen.redraw_frame()
 
+        self._paint(tick)
+
     def _pulse(self) -> None:
+        self._paint(lambda screen: screen.pulse())
+
+    def _paint(self, work: Callable[[FrameScreen], object]) -> None:
+        """Let the shown screen do some work. A fault of ours costs a pane its turn, never the console its life."""
         screen = self._shown()
-        if isinstance(screen, JobsScreen) and screen.is_mounted:
-            screen.pulse()
+        if screen is None or not screen.is_ready:
+            return
+        try:
+            work(screen)
+        except Exception as fault:
+            if self.is_headless and self.is_running and not isinstance(fault, NoMatches):
+                raise  # under test a fault must show
+            if not isinstance(fault, NoMatches):  # that one: the screen is being taken apart
+                self.log.error(fault)
+                told = f"{type(fault).__name__}: {fault}"
+                self.toasts.tell("This pane failed and was reset", told, "fail", now=self.local_now())
 
     def _repaint(self, _: object) -> None:
         self._palette = None
-        screen = self._shown()
-        if screen is not None:
-            screen.repaint()
+        for stack in self._screen_stacks.values():
+            for screen in stack:
+                if isinstance(screen, FrameScreen) and screen.is_ready:
+                    screen.repaint()
 
     async def on_unmount(self) -> None:
         """Let the connection go."""

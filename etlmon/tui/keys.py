@@ -130,7 +130,7 @@ def sheet(found: Sequence[Entry], width: int, *, chosen: Entry | None = None, as
     size = width // n
     columns: list[list[tuple[Line, Entry | None]]] = [[] for _ in range(n)]
     for at, headings in enumerate(COLUMNS):
-        column = columns[at % n]
+        column = columns[min(at, n - 1)]
         for heading in headings:
             _add_heading(column, heading, found, size, chosen, ascii_only=ascii_only)
     height = max((len(column) for column in columns), default=0)

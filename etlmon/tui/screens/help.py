@@ -31,6 +31,8 @@ class Sheets(Lines):
     DEFAULT_CSS = "Sheets { height: 1fr; }"
     ground = "dialog"
     top = 0
+    more = 0
+    """Lines below those in sight."""
 
     def drawn(self, width: int, height: int) -> Sequence[Line]:
         """The lines in sight."""
@@ -40,6 +42,7 @@ class Sheets(Lines):
             y = made.places[made.order.index(screen.chosen)][0]
             self.top = min(max(self.top, y - height + 1), max(0, y - 1))
         self.top = max(0, min(self.top, len(made.lines) - height))
+        self.more = max(0, len(made.lines) - self.top - height)
         return made.lines[self.top : self.top + height]
 
     def on_click(self, event: Click) -> None:
@@ -72,7 +75,13 @@ class Foot(Lines):
                 [Span(f"  type to find {dot} arrows choose {dot} enter does it {dot} esc closes", "muted")],
                 [],
             )
-        return [[], spread(left, right, width), [Span("  "), *legend(width - 2, ascii_only=ascii_only)]]
+        more = screen.query_one(Sheets).more
+        below = [Span(f"{more} more lines below ", "muted")] if more else []
+        return [
+            spread([], below, width),
+            spread(left, right, width),
+            [Span("  "), *legend(width - 2, ascii_only=ascii_only)],
+        ]
 
 
 class HelpScreen(ModalScreen[int | None]):
@@ -112,6 +121,7 @@ class HelpScreen(ModalScreen[int | None]):
     def on_resize(self) -> None:
         """Another size."""
         self._fit()
+        self.call_after_refresh(self._redraw)
 
     def _fit(self) -> None:
         columns, rows = self.app.size

@@ -115,12 +115,9 @@ class Choice(Lines, can_focus=True):
         pointer = ">" if getattr(self.app, "ascii", False) else "▸"
         return [[Span(f" {pointer} {self.label} ", f"{self.role} bold reverse")]]
 
-    def on_focus(self) -> None:
-        """Show that it has the focus."""
-        self.redraw()
-
-    def on_blur(self) -> None:
-        """Show that it has it no longer."""
+    def watch_has_focus(self, has_focus: bool) -> None:
+        """Show whether it has the focus."""
+        super().watch_has_focus(has_focus)
         self.redraw()
 
     def action_choose(self) -> None:
