@@ -5,11 +5,10 @@ Log lines take a short way of their own (they come 100,000 a second); every othe
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from itertools import groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, cast
 
-import msgspec
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from etlmon.core import lifecycle
@@ -17,30 +16,21 @@ from etlmon.core import reports as r
 from etlmon.core.access import Identity, Role
 from etlmon.core.errors import Conflict, Forbidden
 from etlmon.core.events import Event, JobChange, LogRun
-from etlmon.core.instants import from_datetime
-from etlmon.core.job import LEVEL_NUMBER, Job, LogLine, Status, parse_level
-from etlmon.core.text import clean_json, clean_line, clean_name
+from etlmon.core.job import LEVEL_NUMBER, Job, Status
+from etlmon.core.text import clean_name
 from etlmon.core.verdicts import Accepted, Context, Duplicate, Rejected, is_lost
 from etlmon.server.intake import Batch
+from etlmon.server.lines import Batching, LineOwner, columns_of
 from etlmon.server.store.producers import ProducerMark
 
 if TYPE_CHECKING:
+    from etlmon.server.store.logs.columns import Columns
     from etlmon.server.store.transaction import Transaction
 
-MAX_FIELDS_BYTES = 16_384
 WARNING = LEVEL_NUMBER["warning"]
 OTHERS_JOB = "the job was reported with another token, which alone may report on it"
 
-_clean_logger = lru_cache(maxsize=1024)(clean_name)
-
-
-class LineOwner(NamedTuple):
-    """What a line takes from its job; ``refused`` says why the job takes none."""
-
-    name: str
-    step: str | None
-    attempt: int
-    refused: str | None = None
+_job_id = attrgetter("job_id")
 
 
 class Taking:
@@ -68,14 +58,15 @@ class Taking:
             repeat = self._repeat(batch.producer)
             if repeat is not None:
                 return repeat
-        place, size = 0, len(batch.reports)
-        while place < size:
-            report = batch.reports[place]
-            if type(report) is r.Log:
-                place = self._take_lines(place)
+        place = 0
+        for kind, group in groupby(batch.reports, type):
+            run = list(group)
+            if kind is r.Log:
+                self._take_lines(place, cast("list[r.Log]", run))
             else:
-                self._take_report(batch.index(place), report)
-                place += 1
+                for index, report in enumerate(run, place):
+                    self._take_report(batch.index(index), report)
+            place += len(run)
         for job_id in list(self._warnings):
             self._count_warnings(job_id)
         if batch.producer is not None:
@@ -118,90 +109,77 @@ class Taking:
 
     # Log lines.
 
-    def _take_lines(self, place: int) -> int:
-        """Take the run of lines that begins at ``place``; the place after it. What the hot loop touches is local."""
-        reports, now, skew_ms, max_bytes = self.batch.reports, self.now, self.batch.skew_ms, self.max_line_bytes
-        lines: list[LogLine] = []
-        seq, last_at, last_ms = self.tx.head, None, now
-        while place < len(reports) and type(report := reports[place]) is r.Log:
-            owner = self._owners.get(report.job_id)
-            if owner is None:
-                self._flush(lines)
-                lines, owner = [], self._line_owner(report)
-                seq = self.tx.head
-            level, fields = LEVEL_NUMBER.get(report.level), report.fields
-            if level is None or fields is not UNSET or owner.refused is not None:
-                level, fields = self._check_line(place, report, owner)
-            place += 1
-            if level is None:
+    def _take_lines(self, place: int, run: list[r.Log]) -> None:
+        """Take a run of lines, the first of which stands at ``place``."""
+        start = 0
+        missing = self.batch.job_ids if len(self.batch.job_ids) == 1 else set(map(_job_id, run))
+        missing = missing - self._owners.keys()
+        for index, report in enumerate(run):
+            if not missing:
+                break
+            if report.job_id not in missing:
                 continue
-            if level >= WARNING:
-                self._warnings[report.job_id] = self._warnings.get(report.job_id, 0) + 1
-            if report.at != last_at:
-                last_at = report.at
-                last_ms = now if last_at is None else min(now, from_datetime(last_at) + skew_ms)
-            seq += 1
-            line = LogLine(
-                seq,
-                report.job_id,
-                owner.name,
-                last_ms,
-                level,
-                clean_line(report.message, max_bytes),
-                None if report.logger is None else _clean_logger(report.logger),
-                owner.step if report.step is None else clean_name(report.step),
-                None if fields is UNSET else fields,
-                owner.attempt,
-            )
-            lines.append(line)
-        self._flush(lines)
-        return place
+            job = self.tx.job(report.job_id)
+            if self._goes_first(job):  # what it changes has its number before the line and after the lines before
+                self._put_lines(place + start, run[start:index])
+                start = index
+                job, why = self._judge(job, report)
+                if why is not None:
+                    self.refused.append(r.Refusal(self.batch.index(place + index), why))
+                    start = index + 1
+                    continue
+            self._owners[report.job_id] = self._owner(job)
+            missing.discard(report.job_id)
+        self._put_lines(place + start, run[start:] if start else run)
 
-    def _check_line(
-        self, place: int, report: r.Log, owner: LineOwner
-    ) -> tuple[int | None, msgspec.Raw | msgspec.UnsetType]:
-        """The level and fields of a line that is out of the ordinary; without a level it is refused."""
-        why, level, fields = owner.refused, None, report.fields
-        if why is None:
-            try:
-                level = parse_level(report.level)
-            except ValueError as fault:
-                why = str(fault)
-        if why is None and not isinstance(fields, msgspec.UnsetType):
-            fields = msgspec.Raw(clean_json(bytes(fields)))
-            why = _fields_fault(bytes(fields))
-        if why is not None:
-            self.refused.append(r.Refusal(self.batch.index(place), why))
-            return None, UNSET
-        return level, fields
-
-    def _line_owner(self, report: r.Log) -> LineOwner:
-        """What lines of this job carry; a job that the first line brings to life goes through the lifecycle once."""
-        job = self.tx.job(report.job_id)
+    def _goes_first(self, job: Job | None) -> bool:
+        """Whether the first line must go through the lifecycle before the job's lines are taken."""
         if job is not None and not self.identity.may_report(job):
-            owner = LineOwner("", None, 1, OTHERS_JOB)
-        else:
-            if job is None or job.status is Status.PENDING or job.fencing_token is not None or is_lost(job):
-                verdict = lifecycle.apply(job, report, self.now, self._context(job, report))
-                if isinstance(verdict, Rejected):
-                    self._journal_refusal(verdict, job)
-                    return LineOwner("", None, 1, verdict.why)
-                if isinstance(verdict, Accepted):
-                    self._commit(job, verdict)
-                    job = verdict.job
-            owner = LineOwner(job.name, job.current_step, job.attempt) if job is not None else LineOwner("", None, 1)
-        self._owners[report.job_id] = owner
-        return owner
+            return False
+        return job is None or job.status is Status.PENDING or job.fencing_token is not None or is_lost(job)
 
-    def _flush(self, lines: list[LogLine]) -> None:
-        """Give the transaction a run of lines, whose consecutive numbers begin after its head."""
-        if not lines:
+    def _judge(self, job: Job | None, report: r.Log) -> tuple[Job | None, str | None]:
+        """The job after the line that brings it to life, or why it is not taken."""
+        verdict = lifecycle.apply(job, report, self.now, self._context(job, report))
+        if isinstance(verdict, Rejected):
+            self._journal_refusal(verdict, job)
+            return job, verdict.why
+        if isinstance(verdict, Accepted):
+            self._commit(job, verdict)
+            return verdict.job, None
+        return job, None
+
+    def _owner(self, job: Job | None) -> LineOwner:
+        """What lines of this job carry."""
+        if job is None:
+            return LineOwner("", None, 1)
+        if not self.identity.may_report(job):
+            return LineOwner("", None, 1, OTHERS_JOB)
+        return LineOwner(job.name, job.current_step, job.attempt)
+
+    def _put_lines(self, place: int, run: list[r.Log]) -> None:
+        """Give the transaction a run of lines whose owners are known, with the numbers after its head."""
+        if not run:
             return
-        first = self.tx.next_seq(len(lines))
-        self.tx.append_lines(lines)
-        jobs = {job_id: job for job_id in self._owners if (job := self.tx.job(job_id)) is not None}
-        self.tx.publish(LogRun(seq=first, at=self.now, lines=lines, jobs=jobs))
-        self.accepted += len(lines)
+        batching = Batching(self._owners, self.now, self.batch.skew_ms, self.max_line_bytes)
+        columns, refused = columns_of(run, self.tx.head + 1, batching)
+        self.refused += [r.Refusal(self.batch.index(place + each), why) for each, why in refused]
+        if not columns.seqs:
+            return
+        first = self.tx.next_seq(len(columns.seqs))
+        self.tx.append_columns(columns)
+        job_ids = [context[0] for context in columns.contexts]
+        jobs = {job_id: job for job_id in job_ids if (job := self.tx.job(job_id)) is not None}
+        self.tx.publish(LogRun(seq=first, at=self.now, lines=columns.lines(), jobs=jobs))
+        self.accepted += len(columns.seqs)
+        if max(columns.levels) >= WARNING:
+            self._note_warnings(columns)
+
+    def _note_warnings(self, columns: Columns) -> None:
+        for number, level in zip(columns.which, columns.levels, strict=True):
+            if level >= WARNING:
+                job_id = columns.contexts[number][0]
+                self._warnings[job_id] = self._warnings.get(job_id, 0) + 1
 
     def _count_warnings(self, job_id: str) -> None:
         """Add the warnings of the batch so far to their job: before each other report, which may be its end."""
@@ -286,18 +264,3 @@ def commit_verdict(
         before = after
     tx.put_job(after)
     return after
-
-
-def _fields_fault(fields: bytes) -> str | None:
-    if len(fields) > MAX_FIELDS_BYTES:
-        return f"fields is {len(fields)} bytes of JSON: at most {MAX_FIELDS_BYTES}"
-    text = fields.strip()
-    if text == b"null":
-        return None
-    if not text.startswith(b"{"):
-        return "fields must be an object"
-    try:
-        msgspec.json.decode(fields)
-    except (msgspec.DecodeError, RecursionError):
-        return "fields must be an object of JSON"
-    return None

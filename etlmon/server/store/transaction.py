@@ -15,6 +15,7 @@ from etlmon.core.events import Event, Item, Notice
 from etlmon.core.job import Job, LogLine, Past, Status
 from etlmon.server.store import audit, jobs, journal, pruning, rollups, tokens
 from etlmon.server.store.commands import Command, OpenCommands
+from etlmon.server.store.logs.columns import Columns
 from etlmon.server.store.past import PastCache
 from etlmon.server.store.producers import PUT as PUT_MARK
 from etlmon.server.store.producers import MarkCache, ProducerMark
@@ -55,7 +56,8 @@ class Transaction:
         self._written: dict[str, jobs.Kept] = {}
         self._dirty_marks: dict[str, ProducerMark] = {}
         self._rows: list[journal.Row] = []
-        self._lines: list[LogLine] = []
+        self._lines: list[Columns] = []
+        self._n_lines = 0
         self._runs: list[tuple[int, int]] = []
         self._items: list[Item] = []
         self._undo: list[tuple[dict[Any, Any], Any, Any]] = []
@@ -101,13 +103,18 @@ class Transaction:
     def append_lines(self, lines: list[LogLine]) -> None:
         """Lines of consecutive numbers; they become part of this commit's one log block."""
         if lines:
-            self._runs.append((lines[0].seq, len(lines)))
-            self._lines += lines
+            self.append_columns(Columns.of(lines))
+
+    def append_columns(self, lines: Columns) -> None:
+        """As ``append_lines``; there is at least one, and the columns must not be changed afterwards."""
+        self._runs.append((lines.seqs[0], len(lines.seqs)))
+        self._lines.append(lines)
+        self._n_lines += len(lines.seqs)
 
     @property
     def n_lines(self) -> int:
         """How many lines wait for the block."""
-        return len(self._lines)
+        return self._n_lines
 
     # Producers and commands.
 
@@ -202,7 +209,8 @@ class Transaction:
     def begin_operation(self) -> None:
         """What follows can be undone alone."""
         self._undo.clear()
-        self._saved = (len(self._rows), len(self._lines), len(self._runs), len(self._items), self.head, self.oldest)
+        sizes = (len(self._rows), len(self._lines), len(self._items))
+        self._saved = (*sizes, self._n_lines, self.head, self.oldest)
 
     def end_operation(self) -> None:
         """Keep what the operation did."""
@@ -217,8 +225,8 @@ class Transaction:
                 del mapping[key]
             else:
                 mapping[key] = old
-        n_rows, n_lines, n_runs, n_items, self.head, self.oldest = self._saved
-        del self._rows[n_rows:], self._lines[n_lines:], self._runs[n_runs:], self._items[n_items:]
+        n_rows, n_runs, n_items, self._n_lines, self.head, self.oldest = self._saved
+        del self._rows[n_rows:], self._lines[n_runs:], self._runs[n_runs:], self._items[n_items:]
         if self._savepoint:
             self._db.execute("ROLLBACK TO operation")
             self._db.execute("RELEASE operation")
@@ -266,7 +274,7 @@ class Transaction:
             self._db.executemany(rollups.ADD, ends)
 
     def _write_lines(self) -> BlockRef:
-        block = self._logs.append(self._lines)
+        block = self._logs.append_columns(Columns.joined(self._lines))
         try:
             journal.append_runs(self._db, journal.runs_of(self._runs), self._now(), block)
         except BaseException:

@@ -54,8 +54,7 @@ class _Jobs:
 
     def add(self, columns: Columns) -> None:
         """Takes the lines of one block."""
-        numbers = list(map(self._number, columns.contexts))
-        _extend(self._group, columns, list(map(numbers.__getitem__, columns.which)))
+        self._group.extend(columns, columns.renumbered(list(map(self._number, columns.contexts))))
         if len(self._group.seqs) >= _SORTED_AT_ONCE:
             self._scatter()
 
@@ -76,8 +75,8 @@ class _Jobs:
         start = 0
         for job in sorted(counts):
             end = start + counts[job]
-            piece = _slice(lines, start, end)
-            _extend(self._jobs[job], piece, piece.which)
+            piece = lines.slice(start, end)
+            self._jobs[job].extend(piece, piece.which)
             start = end
 
     def _number(self, context: Context) -> int:
@@ -102,7 +101,7 @@ def _cut(columns: Columns, sizes: list[int], chunk_bytes: int) -> Iterator[Colum
     for piece in range(1, pieces + 1):
         end = len(sizes) if piece == pieces else bisect_right(sizes, sizes[-1] * piece // pieces)
         if end > start:
-            yield _slice(columns, start, end)
+            yield columns.slice(start, end)
             start = end
 
 
@@ -111,39 +110,15 @@ def _merged(several: list[Columns]) -> Columns:
         return several[0]
     together = Columns(several[0].contexts, [], [], [], [], [], None)
     for columns in several:
-        _extend(together, columns, columns.which)
+        together.extend(columns, columns.which)
     return _picked(together, sorted(range(len(together.seqs)), key=together.seqs.__getitem__))
 
 
 def _chunk(columns: Columns, compressor: zstandard.ZstdCompressor) -> Chunk:
     span = Span.of(columns)
-    own = {number: place for place, number in enumerate(dict.fromkeys(columns.which))}
-    columns.which = list(map(own.__getitem__, columns.which))
-    columns.contexts = [columns.contexts[number] for number in own]
+    columns.drop_unused_contexts()
     keys = sorted({job_key(context[0]) for context in columns.contexts})
     return Chunk(keys, span, encode(columns, compressor), index_text(columns.messages))
-
-
-def _extend(to: Columns, more: Columns, which: list[int]) -> None:
-    if more.fields is not None or to.fields is not None:
-        to.fields = (to.fields or [None] * len(to.seqs)) + (more.fields or [None] * len(more.seqs))
-    to.which += which
-    to.seqs += more.seqs
-    to.ats += more.ats
-    to.levels += more.levels
-    to.messages += more.messages
-
-
-def _slice(columns: Columns, start: int, end: int) -> Columns:
-    return Columns(
-        columns.contexts,
-        columns.which[start:end],
-        columns.seqs[start:end],
-        columns.ats[start:end],
-        columns.levels[start:end],
-        columns.messages[start:end],
-        None if columns.fields is None else columns.fields[start:end],
-    )
 
 
 def _picked(columns: Columns, order: list[int]) -> Columns:

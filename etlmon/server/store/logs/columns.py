@@ -8,10 +8,11 @@ most searches can tell from the packed bytes that a body holds nothing for them.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, repeat
 from operator import attrgetter, sub
+from typing import Any
 
 import msgspec
 import zstandard
@@ -55,6 +56,66 @@ class Columns(msgspec.Struct):
             messages=list(map(_message, lines)),
             fields=None if fields.count(None) == len(fields) else [f if f is None else bytes(f) for f in fields],
         )
+
+    @classmethod
+    def joined(cls, several: Sequence[Columns]) -> Columns:
+        """One after the other. What is given is not changed."""
+        if len(several) == 1:
+            return several[0]
+        numbers: dict[Context, int] = {}
+        together = cls([], [], [], [], [], [], None)
+        for columns in several:
+            own = [numbers.setdefault(context, len(numbers)) for context in columns.contexts]
+            together.extend(columns, columns.renumbered(own))
+        together.contexts = list(numbers)
+        return together
+
+    def extend(self, more: Columns, which: list[int]) -> None:
+        """Take the lines of ``more`` in at the end, with ``which`` as their contexts' numbers here."""
+        if more.fields is not None or self.fields is not None:
+            self.fields = (self.fields or [None] * len(self.seqs)) + (more.fields or [None] * len(more.seqs))
+        self.which += which
+        self.seqs += more.seqs
+        self.ats += more.ats
+        self.levels += more.levels
+        self.messages += more.messages
+
+    def slice(self, start: int, end: int) -> Columns:
+        """The lines from ``start`` to before ``end``, with the same contexts."""
+        return Columns(
+            self.contexts,
+            self.which[start:end],
+            self.seqs[start:end],
+            self.ats[start:end],
+            self.levels[start:end],
+            self.messages[start:end],
+            None if self.fields is None else self.fields[start:end],
+        )
+
+    def renumbered(self, numbers: list[int]) -> list[int]:
+        """``which`` with the number that ``numbers`` has for each context."""
+        if len(numbers) == 1:
+            return numbers * len(self.which)
+        return list(map(numbers.__getitem__, self.which))
+
+    def drop_unused_contexts(self) -> None:
+        """Keep only those contexts that a line has."""
+        own = {number: place for place, number in enumerate(dict.fromkeys(self.which))}
+        if len(own) < len(self.contexts):
+            self.which = list(map(own.__getitem__, self.which))
+            self.contexts = [self.contexts[number] for number in own]
+
+    def lines(self) -> list[LogLine]:
+        """The lines as objects."""
+        if not self.seqs:
+            return []
+        own: list[Iterable[Any]] = [repeat(part) for part in self.contexts[0]]
+        if len(self.contexts) > 1:
+            own = list(zip(*map(self.contexts.__getitem__, self.which), strict=True))
+        job_ids, names, loggers, steps, attempts = own
+        fields = repeat(None) if self.fields is None else [f if f is None else msgspec.Raw(f) for f in self.fields]
+        columns = (self.seqs, job_ids, names, self.ats, self.levels, self.messages, loggers, steps, fields, attempts)
+        return list(map(LogLine, *columns))
 
     def text_size(self) -> int:
         """The size of messages and fields, about in bytes."""
@@ -164,7 +225,7 @@ def encode(columns: Columns, compressor: zstandard.ZstdCompressor) -> bytes:
     rest = _Rest(
         contexts=columns.contexts,
         which=None if len(columns.contexts) == 1 else columns.which,
-        seqs=_differences(columns.seqs),
+        seqs=_steps(columns.seqs),
         ats=_differences(columns.ats),
         levels=bytes(columns.levels),
         fields=columns.fields,
@@ -191,6 +252,13 @@ def decode(body: bytes, decompressor: zstandard.ZstdDecompressor) -> Body:
 def job_key(job_id: str) -> int:
     """A 32-bit key of a job id, for skipping what cannot hold its lines; two jobs may share one."""
     return zlib.crc32(job_id.encode("utf-8", "replace"))
+
+
+def _steps(seqs: list[int]) -> list[int]:
+    """As ``_differences`` of numbers that ascend; most often they follow one another."""
+    if seqs[-1] - seqs[0] == len(seqs) - 1:
+        return [seqs[0], *repeat(1, len(seqs) - 1)]
+    return _differences(seqs)
 
 
 def _differences(values: list[int]) -> list[int]:

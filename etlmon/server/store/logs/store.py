@@ -15,6 +15,7 @@ import msgspec
 from etlmon.core.errors import StoreUnavailable
 from etlmon.core.job import LogLine
 from etlmon.server.store.logs.ahead import Ahead, line_size
+from etlmon.server.store.logs.columns import Columns
 from etlmon.server.store.logs.compaction import Compaction
 from etlmon.server.store.logs.dayfile import DayFile, is_damage
 from etlmon.server.store.logs.query import LogPage, LogQuery, Matcher
@@ -28,7 +29,7 @@ T = TypeVar("T")
 class LogStore:
     """Log lines on disk: appended in ``seq`` order, read by position, job, level, time and text.
 
-    ``append`` and ``discard`` are called by one thread (the writer of main.db); reads run in threads of their own.
+    The appends and ``discard`` are called by one thread (the writer of main.db); reads run in threads of their own.
     """
 
     def __init__(self, directory: Path, settings: LogSettings, now: Callable[[], int]) -> None:
@@ -63,6 +64,10 @@ class LogStore:
         They are shown once ``head`` covers them. StoreUnavailable when the disk does not take them: then nothing
         was written.
         """
+        return self.append_columns(Columns.of(lines))
+
+    def append_columns(self, lines: Columns) -> BlockRef:
+        """As ``append``; the columns must not be changed afterwards."""
         return self._writer.append(lines)
 
     def discard(self, ref: BlockRef) -> None:

@@ -10,14 +10,13 @@ import logging
 import sqlite3
 import threading
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import zstandard
 
 from etlmon.core.errors import StoreUnavailable
-from etlmon.core.job import LogLine
 from etlmon.server.store.logs import catalog, opening
 from etlmon.server.store.logs.columns import Columns, encode, job_key
 from etlmon.server.store.logs.dayfile import Block, DayFile, Span, is_damage
@@ -74,10 +73,13 @@ class LogWriter:
         self.recent.start(head)
         self.work.set()
 
-    def append(self, lines: Sequence[LogLine]) -> BlockRef:
-        """Writes and syncs ``lines`` (in ``seq`` order); StoreUnavailable, and nothing written, when it cannot."""
-        unpacked = [Columns.of(part) for part in _parts(lines)]
-        blocks = [self._block(columns) for columns in unpacked]
+    def append(self, lines: Columns) -> BlockRef:
+        """Writes and syncs ``lines`` (in ``seq`` order); StoreUnavailable, and nothing written, when it cannot.
+
+        They are kept as they are: whoever gives them must not change them any more.
+        """
+        parts = list(_parts(lines))
+        blocks = [self._block(part) for part in parts]
         self._wait_for_relief()
         try:
             with self.turn.first():
@@ -87,10 +89,11 @@ class LogWriter:
         except (sqlite3.Error, OSError) as fault:
             self._last = None
             raise StoreUnavailable(f"The log file cannot be written ({fault}): make room on the disk.") from fault
-        self._last = BlockRef(file.path.name, lines[0].seq, lines[0].seq, lines[-1].seq, len(lines))
-        self.recent.add(list(lines), sum(block.span.raw for block in blocks))
-        for block, columns in zip(blocks, unpacked, strict=True):
-            self.kept.put(file.path, block.span.last_seq, columns, block.span.raw)
+        first, last = lines.seqs[0], lines.seqs[-1]
+        self._last = BlockRef(file.path.name, first, first, last, len(lines.seqs))
+        for block, part in zip(blocks, parts, strict=True):
+            self.recent.add(part, block.span.raw)
+            self.kept.put(file.path, block.span.last_seq, part, block.span.raw)
         if self.is_due(file) or file.written_bytes >= self.settings.checkpoint_bytes:
             self.work.set()
         return self._last
@@ -214,12 +217,13 @@ class LogWriter:
                 )
 
 
-def _parts(lines: Sequence[LogLine]) -> Iterator[Sequence[LogLine]]:
+def _parts(lines: Columns) -> Iterator[Columns]:
     """``lines`` in pieces that make one block each."""
-    if len(lines) > 1 and (len(lines) > _BLOCK_LINES or sum(len(line.message) for line in lines) > _BLOCK_CHARS):
-        half = len(lines) // 2
-        yield from _parts(lines[:half])
-        yield from _parts(lines[half:])
+    n = len(lines.seqs)
+    if n > 1 and (n > _BLOCK_LINES or sum(map(len, lines.messages)) > _BLOCK_CHARS):
+        for piece in (lines.slice(0, n // 2), lines.slice(n // 2, n)):
+            piece.drop_unused_contexts()
+            yield from _parts(piece)
     else:
         yield lines
 
