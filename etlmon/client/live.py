@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from enum import StrEnum
@@ -93,6 +94,8 @@ class Live:
         self.cursor = Cursor.parse(since) if since else None
         self.state: LinkState | None = None
         self._poller = Poller(wanted, after=after)
+        self.heard_s: float | None = None
+        """When the server last said anything, its heartbeats included, by this machine's monotonic clock."""
         self._heard_at: str | None = None
         self._delivered = False
         self._failures = 0
@@ -140,7 +143,7 @@ class Live:
             await socket.subscribe(self.wanted, self._since(welcome))
             while True:
                 message = await socket.next()
-                self._heard_at = message.at or self._heard_at
+                self._heard_at, self.heard_s = message.at or self._heard_at, time.monotonic()
                 for item in self._taken(message):
                     yield item
         finally:

@@ -199,6 +199,8 @@ class Console(App[str]):
         self._paint(lambda screen: show_toasts(self))
 
     def _tick(self) -> None:
+        self.feed.listen_for_life()
+
         def tick(screen: FrameScreen) -> None:
             screen.tick(self.now())
             screen.redraw_frame()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from etlmon.core import errors
 from etlmon.core.instants import format_instant
 from etlmon.core.text import shown
-from etlmon.host.clock import now_ms
+from etlmon.host.clock import monotonic_s, now_ms
 from etlmon.host.endpoint import DEFAULT_ORIGIN
 from etlmon.tui import figures
 from etlmon.tui.jobs_state import WINDOW_MS, JobsState
@@ -223,6 +223,13 @@ class Feed:
         query = [("q", "status:completed,failed,cancelled"), ("since", format_instant(now - WINDOW_MS))]
         views: Iterator[dict[str, Any]] = client.items("/api/jobs", query, limit=MOST_ENDED)
         return [from_view(view, now) for view in views]
+
+    def listen_for_life(self) -> None:
+        """Note when the server last said anything: heartbeats count."""
+        live = self._live
+        if live is not None and live.heard_s is not None and not self.link.is_away:
+            silent_ms = round(1000 * (monotonic_s() - live.heard_s))
+            self.link.heard_at = max(self.link.heard_at or 0, now_ms() - silent_ms)
 
     async def watch_figures(self) -> None:
         """Every few seconds: rows and lines per second, the latency of an answer, whether the store can save."""

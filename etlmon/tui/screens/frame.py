@@ -24,6 +24,13 @@ class FrameScreen(Screen[None]):
     FrameScreen { layout: vertical; }
     """
 
+    is_ready = False
+    """Whether the body is there to be painted."""
+
+    def on_mount(self) -> None:
+        """Called beside the ``on_mount`` of each tab."""
+        self.is_ready = True
+
     @property
     def console(self) -> Console:
         """The app."""
@@ -54,6 +61,9 @@ class FrameScreen(Screen[None]):
 
     def tick(self, now: int) -> None:
         """Once a second: clocks."""
+
+    def pulse(self) -> None:
+        """Twice a second: what moves without news."""
 
     def redraw_frame(self) -> None:
         """Ask each line of the frame whether it looks different."""

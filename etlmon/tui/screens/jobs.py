@@ -187,6 +187,11 @@ class JobsScreen(FrameScreen):
             return ()
         return (f"owner:{asked} is unknown. Owners here: {', '.join(owners[:12])}.",)
 
+    def repaint(self) -> None:
+        """The theme changed."""
+        super().repaint()
+        self.table.repaint_all()
+
     # -- row 3 and the hints
 
     def third_line(self) -> tuple[str, str, str]:
