@@ -42,12 +42,12 @@ def make_line(
     } | more
 
 
-async def until(holds: Callable[[], object], what: str, deadline_s: float = 30.0) -> None:
-    """Wait for a fact without holding up the loop; the test fails with ``what`` when it never comes."""
+async def until(holds: Callable[[], object], what: str | Callable[[], str], deadline_s: float = 30.0) -> None:
+    """Wait for a fact without holding up the loop; the test fails with ``what`` (asked then) when it never comes."""
     end = time.monotonic() + deadline_s
     while not holds():
         if time.monotonic() > end:
-            pytest.fail(f"waited {deadline_s:.0f} s in vain: {what}")
+            pytest.fail(f"waited {deadline_s:.0f} s in vain: {what() if callable(what) else what}")
         await asyncio.sleep(0.01)
 
 
@@ -68,6 +68,7 @@ class LogApp(App[None]):
         self.rest = Rest(find)
         self.zone = zone
         self.ascii = False
+        self._palette: Palette | None = None
         self.toasts: list[tuple[str, str, str]] = []
         self.pane = LogsPane(job_ids=job_ids, names=names, single=single)
         for theme in THEMES:
@@ -77,7 +78,14 @@ class LogApp(App[None]):
     @property
     def palette(self) -> Palette:
         """The colours."""
-        return Palette(self.theme_variables, dark=True)
+        if self._palette is None:
+            self._palette = Palette(self.theme_variables, dark=self.current_theme.dark, ansi=self.native_ansi_color)
+        return self._palette
+
+    def set_theme(self, name: str) -> None:
+        """Other colours."""
+        self._palette = None
+        self.theme = name
 
     def now(self) -> int:
         """This machine's instant."""

@@ -147,6 +147,9 @@ class LogFeed:
             except errors.EtlmonError as error:
                 self.fault = error.detail
                 await asyncio.sleep(AGAIN_S)
+            except Exception as error:  # noqa: BLE001 - a reader that ends without a word looks like a quiet job
+                self.fault = f"Reading the log failed and is tried again: {type(error).__name__}: {error}"
+                await asyncio.sleep(AGAIN_S)
 
     def _wait(self, failures: int) -> float:
         bound = min(self._timing.longest_retry_s, self._timing.first_retry_s * 2**failures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -30,11 +31,11 @@ class Room:
 
     async def shows(self, *texts: str) -> None:
         """Wait until all of these are to be seen."""
-        await until(lambda: all(text in self.text for text in texts), f"{texts} in\n{self.text}")
+        await until(lambda: all(text in self.text for text in texts), lambda: f"{texts} in\n{self.text}")
 
     async def hides(self, text: str) -> None:
         """Wait until this is not to be seen."""
-        await until(lambda: text not in self.text, f"no {text!r} in\n{self.text}")
+        await until(lambda: text not in self.text, lambda: f"no {text!r} in\n{self.text}")
 
     async def press(self, *keys: str) -> None:
         """Keys."""
@@ -279,3 +280,51 @@ async def test_a_pane_that_is_not_shown_begins_when_it_is(server: ServerProcess)
         assert app.pane._feed is None
         app.pane.display = True
         await until(lambda: app.pane.lines.n_lines == 2, "the lines come")
+
+
+async def test_the_panel_holds_the_line_that_is_read(server: ServerProcess) -> None:
+    job_id = job(server, "orders_nightly", 3)
+    async with room(server, job_id) as here:
+        await here.shows("3 lines")
+        await here.press("enter")
+        server.report(log(job_id, "another"))
+        await here.shows("4 lines", '"n": 2')
+
+
+async def test_what_is_filtered_and_searched_for_stays_when_other_jobs_are_chosen(server: ServerProcess) -> None:
+    first, second = job(server, "orders_nightly", 8), job(server, "crm_sync", 4)
+    async with room(server, first) as here:
+        await here.shows("8 lines")
+        await here.press("v", "v", "/")
+        await here.types("row 7")
+        await here.shows("level warning+", "hit 2 of 2", "4 of 8 lines")
+        here.app.pane.follow_jobs((second,), {})
+        await here.shows("level warning+", "of 1", "2 of 4 lines", "/ row 7")
+
+
+async def test_lines_that_fit_are_not_moved_sideways(server: ServerProcess) -> None:
+    async with room(server, job(server, "orders_nightly")) as here:
+        await here.shows("heartbeat #39")
+        await here.press("l", "L", "right")
+        assert here.app.pane.view.shape.offset == 0
+
+
+async def test_every_theme_draws_the_room(server: ServerProcess) -> None:
+    async with room(server, job(server, "orders_nightly")) as here:
+        await here.shows("40 lines")
+        for theme in ("etlmon-light", "nord", "ansi-dark"):
+            here.app.set_theme(theme)
+            await here.press("enter")
+            await here.shows("heartbeat #39", "MESSAGE")
+            await here.press("escape")
+
+
+async def test_a_server_that_goes_away_is_told_below_and_the_lines_stay(server: ServerProcess) -> None:
+    job_id = job(server, "orders_nightly")
+    async with room(server, job_id) as here:
+        await here.shows("FOLLOWING", "40 lines")
+        server.kill()
+        await here.shows("▲ No new lines", "heartbeat #39")
+        await asyncio.to_thread(server.start)
+        server.report(log(job_id, "back again"))
+        await here.shows("back again", "FOLLOWING")

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
 
-from etlmon.tui.screens.frame import FrameScreen
+from etlmon.tui.screens.frame import FrameScreen, TooSmall
 from etlmon.tui.widgets.frame_lines import CountsLine, HintLine, TopLine
 from etlmon.tui.widgets.logs_pane import LogsPane
 
@@ -23,6 +24,7 @@ HINTS = [
     ("enter", "line"),
     ("s", "save"),
     ("y", "copy"),
+    ("esc", "back"),
 ]
 
 
@@ -30,6 +32,7 @@ class LogsScreen(FrameScreen):
     """The lines of the jobs that were chosen, or of all."""
 
     TAB: ClassVar[int] = 2
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "app.leave", "back", id="logs.back", show=False)]
 
     def __init__(self, job_ids: tuple[str, ...] = (), names: Mapping[str, str] | None = None) -> None:
         super().__init__()
@@ -41,6 +44,7 @@ class LogsScreen(FrameScreen):
         yield CountsLine()
         yield from self.compose_body()
         yield HintLine()
+        yield TooSmall()
 
     def compose_body(self) -> ComposeResult:
         """The room."""
@@ -64,8 +68,3 @@ class LogsScreen(FrameScreen):
     def hints(self) -> list[tuple[str, str]]:
         """The keys of the room."""
         return list(HINTS)
-
-    def repaint(self) -> None:
-        """The theme changed."""
-        super().repaint()
-        self.pane.repaint()

@@ -21,6 +21,7 @@ from etlmon.tui.log_state import LogLines
 if TYPE_CHECKING:
     from etlmon.tui.app import Console
     from etlmon.tui.widgets.line_scroll import LineScroll
+    from etlmon.tui.widgets.log_prompt import LogPrompt
     from etlmon.tui.widgets.log_view import LogView
 
 WINDOWS: tuple[tuple[str, int | None], ...] = (
@@ -80,6 +81,9 @@ class LogKeys(Widget):
     lines: LogLines
     lanes: Lanes
     settings: Settings
+    view: LogView
+    panel: LineScroll
+    prompt: LogPrompt
     window_ms: int | None = None
     seeks: int | None = None
     """The level of an earlier line that is looked for in older pages."""
@@ -88,10 +92,6 @@ class LogKeys(Widget):
 
         @property
         def console(self) -> Console: ...
-        @property
-        def view(self) -> LogView: ...
-        @property
-        def panel(self) -> LineScroll: ...
         def wish(self) -> None: ...
         def redraw(self) -> None: ...
         def ask(self, kind: str, text: str) -> None: ...
@@ -234,8 +234,9 @@ class LogKeys(Widget):
         self.redraw()
 
     def action_open(self) -> None:
-        """The line in full, or closed again."""
+        """The line in full, or closed again; what is read does not move away."""
         if self.lines.n_shown:
+            self.view.window.hold()
             self.open_panel(is_open=not self.panel.display)
 
     def action_close(self) -> None:
@@ -272,8 +273,6 @@ class LogKeys(Widget):
             self.run_worker(self._save(path.strip(), entries), group="log-save", exit_on_error=False)
 
     async def _save(self, path: str, entries: list[Entry]) -> None:
-        from etlmon.tui.widgets.log_prompt import LogPrompt
-
         try:
             target = await asyncio.to_thread(save, path, entries, self.lanes.name)
         except FileExistsError:
@@ -283,6 +282,6 @@ class LogKeys(Widget):
             told = getattr(fault, "strerror", None) or str(fault)
             self.console.toast("The lines are not saved", f"{shown(path)}: {told}", "fail")
             return
-        self.query_one(LogPrompt).close()
+        self.prompt.close()
         n = len(entries)
         self.console.toast(f"{n:,} {'line' if n == 1 else 'lines'} saved", shown(str(target)), "ok")

@@ -17,11 +17,11 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from etlmon.tui.log_entry import HOLE, Lanes
-from etlmon.tui.log_rows import RowState, Shape, hole_row, line_row, n_rows, name_width
+from etlmon.tui.log_rows import RowState, Shape, hole_row, line_row, n_rows, name_width, texts
 from etlmon.tui.log_state import LogLines
 from etlmon.tui.log_window import LogWindow, Row
 from etlmon.tui.palette import Palette
-from etlmon.tui.spans import Line, Span
+from etlmon.tui.spans import Line, Span, width_of
 from etlmon.tui.widgets.lines import strip_of
 
 WHEEL = 3
@@ -243,8 +243,13 @@ class LogView(Widget, can_focus=True):
         self._pan(steps * (self.shape.room // 2))
 
     def _pan(self, columns: int) -> None:
-        if not self.shape.wrap:
-            self.reshape(offset=max(0, self.shape.offset + columns))
+        """Sideways, but not beyond what the longest line on the screen has."""
+        if self.shape.wrap:
+            return
+        numbers = {row[0] for row in self.window.rows() if row is not None}
+        shown = (width_of(text) for number in numbers for text in texts(self.lines.entry(number), self.shape))
+        beyond = max(0, max(shown, default=0) - self.shape.room)
+        self.reshape(offset=max(0, min(self.shape.offset + columns, max(beyond, self.shape.offset))))
 
     def go(self, number: int) -> None:
         """The cursor to this line."""

@@ -57,8 +57,8 @@ class LogsPane(LogKeys):
     LogsPane { height: 1fr; width: 1fr; layout: vertical; }
     LogsPane > Container { height: 1fr; layout: horizontal; }
     LogsPane > Container.-below { layout: vertical; }
-    LogsPane #log-panel { display: none; width: 50%; border-left: solid $ground-track; }
-    LogsPane .-below #log-panel { width: 100%; height: 50%; border-left: none; border-top: solid $ground-track; }
+    LogsPane #log-panel { display: none; width: 50%; border-left: solid $foreground-muted; }
+    LogsPane .-below #log-panel { width: 100%; height: 50%; border-left: none; border-top: solid $foreground-muted; }
     """
 
     def __init__(
@@ -77,6 +77,10 @@ class LogsPane(LogKeys):
         self._budget = BUDGET
         self._opened: tuple[int, int] | None = None
         self._set_log(job_ids, names or {})
+        self.view = LogView(self.lines, self.lanes, single=self.settings.single)
+        self.panel = LineScroll(id="log-panel")
+        """The line in full."""
+        self.prompt = LogPrompt()
 
     def _set_log(self, job_ids: tuple[str, ...], names: Mapping[str, str]) -> None:
         self.job_ids = job_ids
@@ -89,26 +93,16 @@ class LogsPane(LogKeys):
         """Two lines of heads (or the prompt), the lines and the panel, the status."""
         yield _Head("log-lanes")
         yield _Head("log-filters")
-        yield LogPrompt()
+        yield self.prompt
         with Container():
-            yield LogView(self.lines, self.lanes, single=self.settings.single)
-            yield LineScroll(id="log-panel")
+            yield self.view
+            yield self.panel
         yield _Head("log-status")
 
     @property
     def console(self) -> Console:
         """The app."""
         return self.app  # type: ignore[return-value]
-
-    @property
-    def view(self) -> LogView:
-        """The lines."""
-        return self.query_one(LogView)
-
-    @property
-    def panel(self) -> LineScroll:
-        """The line in full."""
-        return self.query_one("#log-panel", LineScroll)
 
     def follow_jobs(self, job_ids: tuple[str, ...], names: Mapping[str, str]) -> None:
         """Other jobs' lines; what was filtered and searched for stays."""
@@ -127,6 +121,7 @@ class LogsPane(LogKeys):
     def on_mount(self) -> None:
         """Begin when shown."""
         self.settings = replace(self.settings, ascii=bool(self.console.ascii))
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.call_after_refresh(self.repaint))
         self.set_interval(FLUSH_S, self.tick)
 
     @property
@@ -315,4 +310,4 @@ class LogsPane(LogKeys):
     def ask(self, kind: str, text: str) -> None:
         """Open the prompt."""
         self.query_one("#log-filters").display = False
-        self.query_one(LogPrompt).ask(kind, text)
+        self.prompt.ask(kind, text)
