@@ -94,6 +94,8 @@ class Live:
         self.cursor = Cursor.parse(since) if since else None
         self.state: LinkState | None = None
         self._poller = Poller(wanted, after=after)
+        self.role: str | None = None
+        """What the token may do, as the server's welcome says."""
         self.heard_s: float | None = None
         """When the server last said anything, its heartbeats included, by this machine's monotonic clock."""
         self._heard_at: str | None = None
@@ -151,6 +153,7 @@ class Live:
 
     def _since(self, welcome: Message) -> str | None:
         """Where to go on: the cursor, or after polling alone the last line's place in this server's journal."""
+        self.role = str(welcome.data.get("role") or "") or None
         if self.cursor is None and self._poller.last_seq is not None:
             self.cursor = Cursor(str(welcome.data.get("epoch")), self._poller.last_seq)
         return self.cursor.format() if self.cursor else None

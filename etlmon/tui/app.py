@@ -145,7 +145,7 @@ class Console(App[str]):
     @property
     def is_read_only(self) -> bool:
         """Whether keys that change things are hidden."""
-        return self.link.read_only
+        return self.link.may_only_read
 
     def now(self) -> int:
         """The server's instant; it stands still while the server is away."""

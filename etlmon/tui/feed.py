@@ -179,6 +179,8 @@ class Feed:
 
     async def _arrived(self, standing: Standing) -> None:
         away_at, self.link.away_at = self.link.away_at, None
+        if self._live is not None and self._live.role is not None:
+            self.link.role = self._live.role
         self.link.heard_at = now_ms()
         self.link.retries = 0
         self._stand(standing)

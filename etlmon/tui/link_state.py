@@ -55,10 +55,15 @@ class LinkState(msgspec.Struct, kw_only=True):
         """Whether what is shown is from a while ago."""
         return self.away_at is not None and self.standing not in (Standing.LIVE, Standing.POLLING)
 
+    @property
+    def may_only_read(self) -> bool:
+        """Whether this console was opened read-only, or its token is a viewer's."""
+        return self.read_only or self.role == "viewer"
+
     def pill(self, now: int) -> Line:
         """The state of the connection in a few cells."""
         body = self._pill(now)
-        return [*body, Span("  READ-ONLY", "muted")] if self.read_only else body
+        return [*body, Span("  READ-ONLY", "muted")] if self.may_only_read else body
 
     def _pill(self, now: int) -> Line:
         match self.standing:

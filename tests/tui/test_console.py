@@ -182,3 +182,13 @@ async def test_a_theme_changes_every_colour_at_once(server: ServerProcess) -> No
         assert "#0f1318" in before
         assert "#0f1318" not in light
         assert "#fcfcfb" in light
+
+
+async def test_a_window_that_is_too_small_says_so_and_recovers(server: ServerProcess) -> None:
+    cast(server)
+    async with console(server) as seat:
+        await seat.pilot.resize_terminal(39, 10)
+        await seat.shows("Make this window larger.")
+        await seat.hides("STATUS")
+        await seat.pilot.resize_terminal(100, 24)
+        await seat.shows("STATUS", "stripe_payouts")

@@ -8,11 +8,24 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from etlmon.tui.widgets.frame_lines import CountsLine, HintLine, ThirdLine, TopLine
+from etlmon.tui.spans import Line, Span, cut
+from etlmon.tui.widgets.frame_lines import CountsLine, FrameLine, HintLine, ThirdLine, TopLine
 from etlmon.tui.widgets.lines import Lines
 
 if TYPE_CHECKING:
     from etlmon.tui.app import Console
+
+
+LEAST = (40, 8)
+"""The smallest window that the frame fits, in cells."""
+
+
+class TooSmall(FrameLine):
+    """What a window says that is too small for anything else."""
+
+    def drawn(self, width: int, height: int) -> list[Line]:
+        """One sentence."""
+        return [[Span(cut("Make this window larger.", width))]]
 
 
 class FrameScreen(Screen[None]):
@@ -22,6 +35,9 @@ class FrameScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = []
     DEFAULT_CSS = """
     FrameScreen { layout: vertical; }
+    FrameScreen TooSmall { display: none; height: 1fr; }
+    FrameScreen.tiny > * { display: none; }
+    FrameScreen.tiny TooSmall { display: block; }
     """
 
     is_ready = False
@@ -43,6 +59,12 @@ class FrameScreen(Screen[None]):
         yield ThirdLine()
         yield from self.compose_body()
         yield HintLine()
+        yield TooSmall()
+
+    def on_resize(self) -> None:
+        """Below a least size the frame would only mislead."""
+        width, height = self.app.size
+        self.set_class(width < LEAST[0] or height < LEAST[1], "tiny")
 
     def compose_body(self) -> ComposeResult:
         """What the tab shows."""

@@ -16,7 +16,7 @@ from etlmon.tui.job_detail import ROOMY_FROM, TABS, Detail
 from etlmon.tui.job_panel import StepTime, parse_steps
 from etlmon.tui.link_state import Standing
 from etlmon.tui.live_job import LiveJob, from_view
-from etlmon.tui.screens.frame import FrameScreen
+from etlmon.tui.screens.frame import FrameScreen, TooSmall
 from etlmon.tui.spans import Line, plain
 from etlmon.tui.widgets.frame_lines import FrameLine, HintLine
 from etlmon.tui.widgets.line_scroll import LineScroll
@@ -108,6 +108,7 @@ class JobScreen(FrameScreen):
         yield LineScroll(id="detail")
         yield LogsPane(job_ids=(self.job_id,), single=True)
         yield HintLine()
+        yield TooSmall()
 
     def on_mount(self) -> None:
         """Show the tab and read what is missing."""
