@@ -13,7 +13,19 @@ import msgspec
 
 from bench.table import Row, show
 
-NAMES = ("latency", "ingest", "fanout", "store", "logs_store", "memory", "commands", "sdk", "run", "console")
+NAMES = (
+    "latency",
+    "ingest",
+    "fanout",
+    "store",
+    "logs_store",
+    "memory",
+    "commands",
+    "sdk",
+    "run",
+    "console",
+    "console_logs",
+)
 
 
 def measure(name: str) -> list[Row]:
