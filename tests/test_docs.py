@@ -5,23 +5,32 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import re
 from pathlib import Path
 
 import click
 import pytest
+from textual.screen import ModalScreen
 
 import etlmon
+import etlmon.tui
 from etlmon.cli import root
 from etlmon.commands.context import shared_options
 from etlmon.core.protocol import CloseCode, MessageType, Topic, Wanted
 from etlmon.server.api.table import ROUTES
+from etlmon.tui.keys import key_name
+from etlmon.tui.link_state import LinkState, Standing
+from etlmon.tui.spans import plain
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), TOP / "README.md", TOP / "CHANGELOG.md"])
 OPTIONS_AT = {"run": "run.md", "config": "config.md"}
 """Commands with a page of their own; the options of all others are in cli.md."""
+IN_DIALOGS = {"Choice", "LogPrompt"}
+"""Widgets whose keys are told where they work, not on the page."""
 
 
 def text_of(page: str) -> str:
@@ -152,6 +161,35 @@ def test_what_the_sdk_page_says_of_a_job_is_there() -> None:
     named = set(re.findall(r"\bjob\.([a-z]\w*)", text_of("sdk.md")))
     assert {name for name in named if not hasattr(job, name)} == set()
     assert {"track", "step", "progress", "metrics", "log", "checkpoint", "acheckpoint", "summary", "fail"} <= named
+
+
+# -- the console -------------------------------------------------------------------------------------------------------
+
+
+def every_key() -> set[str]:
+    """What a person types, of every binding of every screen and widget of the console but those of its dialogs."""
+    found = set()
+    for module in pkgutil.walk_packages(etlmon.tui.__path__, "etlmon.tui."):
+        for name, thing in vars(importlib.import_module(module.name)).items():
+            own = isinstance(thing, type) and thing.__module__ == module.name and not issubclass(thing, ModalScreen)
+            for binding in vars(thing).get("BINDINGS", ()) if own and name not in IN_DIALOGS else ():
+                found |= {key_name(key) for key in binding.key.split(",")}
+    return found
+
+
+@pytest.mark.parametrize("key", sorted(every_key()))
+def test_the_console_page_names_every_key(key: str) -> None:
+    page = text_of("console.md").replace("\\|", "|")
+    shown = {"0", "1", "2", "3", "4", "5", "6"}
+    assert f"`{key}`" in page or key in shown or f"`shift+{key}`" in page
+
+
+def test_the_console_page_names_every_pill() -> None:
+    page = text_of("console.md")
+    for standing in Standing:
+        state = LinkState(standing=standing, retries=3, retry_at=4000, caught_up=1204, latency_ms=8)
+        (sign, word) = plain(state.pill(0)).split()[:2]
+        assert f"{sign} {word}" in page, standing
 
 
 # -- between the pages ------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """The columns of Jobs: which of them fit a width, and how wide each is. Pure.
 
-Widths and drop order: docs/console.md. Two cells of gutter come first; gaps are one cell.
+Two cells of gutter come first; gaps are one cell.
 """
 
 from __future__ import annotations

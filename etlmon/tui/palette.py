@@ -1,6 +1,6 @@
 """Colours: the eight roles of the console, its own themes, and what a role becomes in any theme. The one place of both.
 
-Roles and values: docs/console.md. A look is a role and perhaps ``bold``, ``dim``, ``reverse``, ``underline``.
+A look is a role and perhaps ``bold``, ``dim``, ``reverse``, ``underline``.
 """
 
 from __future__ import annotations
