@@ -63,6 +63,8 @@ def _facts(live: LiveJob, rows: str, plan: Plan) -> Line:
     job = live.job
     if job.status is Status.PENDING or job.started_at is None:
         return [Span("  never started", "muted")]
+    if job.progress_percent is None and not rows.strip():
+        return [Span(f"  runs {figures.worked(job.execution_ms(plan.now))}", "muted")]
     percent = figures.percent(job.progress_percent) if job.progress_percent is not None else "    "
     out: Line = [Span(f" {percent}"), Span(f"  {rows}" if rows else "")]
     if job.status is Status.PAUSED and job.paused_at is not None:

@@ -16,7 +16,7 @@ import msgspec
 from etlmon.core.text import shown
 from etlmon.tui import figures
 from etlmon.tui.jobs_state import Failure
-from etlmon.tui.spans import Line, Span, cut, cut_middle, fitted, width_of
+from etlmon.tui.spans import ELLIPSIS, Line, Span, cut, cut_middle, fitted, width_of
 
 SHOWN_MS = 5_000
 FAILURE_SHOWN_MS = 10_000
@@ -142,12 +142,18 @@ def toast_lines(notice: Notice, width: int = WIDTH, *, ascii_only: bool = False)
     sign = f"{signs[notice.role]} " if notice.role in signs else ""
     bar = Span("| " if ascii_only else f"{BAR} ", notice.role if notice.role != "text" else "accent")
     room = width - 3
+    dots = "..." if ascii_only else ELLIPSIS
     title_look = f"{notice.role} bold" if notice.role == "fail" else "text bold"
     drawn: list[Line] = [
-        [bar, Span(sign, f"{notice.role} bold"), Span(cut(notice.title, room - width_of(sign)), title_look)]
+        [
+            bar,
+            Span(sign, f"{notice.role} bold"),
+            Span(cut(notice.title, room - width_of(sign), ellipsis=dots), title_look),
+        ]
     ]
     if notice.line:
-        drawn.append([bar, Span(cut(notice.line, room))])
+        line = notice.line.replace(" · ", " - ") if ascii_only else notice.line
+        drawn.append([bar, Span(cut(line, room, ellipsis=dots))])
     return [fitted(line, width) for line in drawn]
 
 

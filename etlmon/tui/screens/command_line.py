@@ -14,7 +14,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from etlmon.tui import commands
-from etlmon.tui.spans import Span
+from etlmon.tui.spans import Line, Span
 from etlmon.tui.widgets.dialog import Block, field
 
 if TYPE_CHECKING:
@@ -40,11 +40,12 @@ class CommandScreen(ModalScreen[None]):
     CommandScreen .field { width: 1fr; height: 1; border: none; padding: 0; background: $background; }
     """
 
-    def __init__(self, past: list[str], offers: Iterable[str], *, start: str = "") -> None:
+    def __init__(self, past: list[str], offers: Iterable[str], *, start: str = "", fault: str = "") -> None:
         super().__init__()
         self.past = past
         self._back = 0
         self._start = start
+        self._fault = fault
         self._offers = list(offers)
 
     @property
@@ -64,7 +65,7 @@ class CommandScreen(ModalScreen[None]):
                 typing.suggester = SuggestFromList(self._offers, case_sensitive=True)
                 typing.value = self._start
                 yield typing
-            told = Block([self._told(self._start)], id="told")
+            told = Block([_refusal(self._fault) if self._fault else _told(self._start)], id="told")
             told.ground = None
             yield told
 
@@ -72,12 +73,12 @@ class CommandScreen(ModalScreen[None]):
         """Nothing is dimmed: this is a line, not a dialog."""
         self.styles.background = "transparent"
 
-    def _told(self, text: str) -> list[Span]:
-        return [Span(f"  {commands.told(text)}", "muted")]
-
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
-        self.query_one("#told", Block).say([self._told(event.value)])
+        if event.value != self._start:
+            self._fault = ""
+        if not self._fault:
+            self.query_one("#told", Block).say([_told(event.value)])
 
     @on(Input.Submitted)
     def _submitted(self, event: Input.Submitted) -> None:
@@ -87,7 +88,7 @@ class CommandScreen(ModalScreen[None]):
             return
         found = commands.parsed(text)
         if isinstance(found, str):
-            self._refuse(found)
+            self.query_one("#told", Block).say([_refusal(found)])
             return
         if text not in self.past[:1]:
             self.past.insert(0, text)
@@ -95,9 +96,6 @@ class CommandScreen(ModalScreen[None]):
         console = self.console
         self.dismiss(None)
         console.call_later(run_line, console, text)
-
-    def _refuse(self, sentence: str) -> None:
-        self.query_one("#told", Block).say([[Span(f"  ^ {sentence}", "warn")]])
 
     def action_leave(self) -> None:
         """Away, with nothing done."""
@@ -115,14 +113,23 @@ class CommandScreen(ModalScreen[None]):
         typing.cursor_position = len(typing.value)
 
 
-def open_line(console: Console, start: str = "") -> None:
-    """Open the line over the screen on top."""
+def _told(text: str) -> Line:
+    return [Span(f"  {commands.told(text)}", "muted")]
+
+
+def _refusal(sentence: str) -> Line:
+    return [Span(f"  ^ {sentence}", "warn")]
+
+
+def open_line(console: Console, start: str = "", fault: str = "") -> None:
+    """Open the line over the screen on top; with ``start`` typed already, and what is wrong with it."""
     if not console.screen.is_modal:
-        console.push_screen(CommandScreen(console.past_commands, commands.lines_for(console), start=start))
+        offers = commands.lines_for(console)
+        console.push_screen(CommandScreen(console.past_commands, offers, start=start, fault=fault))
 
 
 def run_line(console: Console, text: str) -> None:
-    """Do what the line says; where it cannot be done, say why."""
+    """Do what the line says; where it cannot be done, it is there again with why."""
     sentence = commands.run(console, text)
     if sentence:
-        console.toast(f":{text}", sentence, "warn")
+        open_line(console, text, sentence)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REASON = "Reason "
 MAX_REASON = 2000
+RING = ("safe", "reason", "typed", "act")
+"""In which order tab moves."""
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -37,8 +39,11 @@ class ConfirmScreen(ModalScreen[Answer | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "act", "do it", id="confirm.yes"),
         Binding("n,escape", "keep", "leave them", id="confirm.no"),
-        Binding("right,down", "app.focus_next", "next", id="confirm.next", show=False),
-        Binding("left,up", "app.focus_previous", "before", id="confirm.before", show=False),
+        Binding("tab", "turn(1)", "next", id="confirm.next", show=False),
+        Binding("shift+tab", "turn(-1)", "before", id="confirm.before", show=False),
+        Binding("down", "app.focus_next", "down", id="confirm.down", show=False),
+        Binding("up", "app.focus_previous", "up", id="confirm.up", show=False),
+        Binding("left,right", "other", "the other answer", id="confirm.other", show=False),
     ]
     DEFAULT_CSS = """
     ConfirmScreen { align: center middle; }
@@ -100,6 +105,19 @@ class ConfirmScreen(ModalScreen[Answer | None]):
         lines = sum(len(block.drawn(0, 0)) for block in blocks if "label" not in block.classes)
         dialog.fit(widest, lines + 3 * len(parts) + 3)
 
+    # -- moving
+
+    def action_turn(self, by: int) -> None:
+        """Round from the safe answer over what may be typed to the other one: a reason comes before the deed."""
+        ring = [each for name in RING for each in self.query(f"#{name}")]
+        at = ring.index(self.focused) if self.focused in ring else 0
+        ring[(at + by) % len(ring)].focus()
+
+    def action_other(self) -> None:
+        """From one answer to the other."""
+        safe, act = self.query_one("#safe"), self.query_one("#act")
+        (act if safe.has_focus else safe).focus()
+
     # -- answers
 
     @property
@@ -132,7 +150,7 @@ class ConfirmScreen(ModalScreen[Answer | None]):
 
     @on(Input.Submitted)
     def _typed_on(self) -> None:
-        self.focus_next()
+        self.action_turn(1)
 
 
 def _label(text: str) -> Block:
