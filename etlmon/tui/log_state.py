@@ -206,15 +206,11 @@ class LogLines:
 
     def _passes(self, entry: Entry) -> bool:
         """Whether a new line is shown, for itself or as the context of the last match."""
-        if entry.level == HOLE:
-            return True
-        if self.matches(entry):
+        if entry.level != HOLE and self.matches(entry) and self._is_late(entry):
             self._after = self.around
-        else:
-            self._after -= 1
-            if self._after < 0:
-                return False
-        return self._is_late(entry)
+            return True
+        self._after -= 1
+        return entry.level == HOLE or (self._after >= 0 and self._is_late(entry))
 
     def _count(self, entries: Iterable[Entry], sign: int) -> None:
         for entry in entries:
@@ -264,7 +260,7 @@ class LogLines:
     def _numbers(self, entries: list[Entry], wanted: LogFilter) -> array[int]:
         places = chosen(entries, wanted)
         if self.around and wanted.on and wanted.chooses:
-            matching = [i for i in places if entries[i].level != HOLE]
+            matching = [i for i in places if entries[i].level != HOLE and self._is_late(entries[i])]
             if matching:
                 self._after = max(0, self.around - (len(entries) - 1 - matching[-1]))
             holes = [i for i in places if entries[i].level == HOLE]

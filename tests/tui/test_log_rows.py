@@ -13,7 +13,7 @@ from etlmon.tui.log_detail import detail_lines
 from etlmon.tui.log_entry import Entry, Lanes, hole
 from etlmon.tui.log_filter import LogFilter
 from etlmon.tui.log_heads import Settings, Standing, filters_line, lanes_line, status_line
-from etlmon.tui.log_rows import RowState, Shape, hole_row, line_row, n_rows, plain_line, texts
+from etlmon.tui.log_rows import RowState, Shape, hole_row, line_row, n_rows, name_width, plain_line, texts
 from etlmon.tui.log_state import LogLines
 from etlmon.tui.spans import Line, line_width, plain
 
@@ -101,6 +101,21 @@ def test_wrapped_rows_break_at_blanks_and_lose_nothing_but_them() -> None:
     assert len(rows) == n_rows(entry, shape) > 2
     assert " ".join(" ".join(rows).split()) == ("word " * 40).strip()
     assert all(len(row) <= shape.room for row in rows)
+
+
+@given(text=st.text(alphabet="ab界 ", max_size=300), width=st.integers(40, 120))
+def test_wrapped_rows_hold_every_character_that_is_no_blank(text: str, width: int) -> None:
+    rows = texts(make_entry(1, text or "-"), Shape(width=width, zone=UTC, wrap=True))
+    assert "".join(rows).replace(" ", "") == (text or "-").replace(" ", "")
+
+
+def test_a_name_takes_what_the_longest_takes_up_to_a_bound() -> None:
+    assert [name_width(longest, width) for longest, width in ((14, 120), (40, 120), (14, 80), (5, 80))] == [
+        14,
+        20,
+        12,
+        5,
+    ]
 
 
 @given(text=st.text(max_size=200), width=st.integers(40, 160), offset=st.integers(0, 30), wrap=st.booleans())

@@ -57,6 +57,8 @@ def test_holes_are_shown_under_every_filter_and_are_no_lines() -> None:
     assert lines.n_lines == 2
     lines.choose(LogFilter(words=("zzz",)))
     assert shown(lines) == [5]
+    lines.choose(LogFilter(level=40))
+    assert shown(lines) == [5]
 
 
 def test_after_another_store_answers_its_small_numbers_are_taken() -> None:
