@@ -123,6 +123,7 @@ class Feed:
         await self._let_in()
         live = Live(self.find, Wanted(topics="jobs,alerts,config"), since=self._cursor())
         self._live = live
+        self.link.poll_s = live.timing.poll_s
         async with aclosing(aiter(live)) as items:
             async for item in items:
                 if isinstance(item, Link):

@@ -43,6 +43,8 @@ class LinkState(msgspec.Struct, kw_only=True):
     retries: int = 0
     retry_at: int | None = None
     latency_ms: int | None = None
+    poll_s: float = 0.0
+    """How often REST is asked where the WebSocket is refused."""
     caught_up: int = 0
     fault: str = ""
     degraded: str | None = None
@@ -80,7 +82,7 @@ class LinkState(msgspec.Struct, kw_only=True):
             case Standing.CATCHING_UP:
                 return [Span(f"◐ CATCHING UP {self.caught_up:,}" if self.caught_up else "◐ CATCHING UP", "warn bold")]
             case Standing.POLLING:
-                return [Span("↻ POLLING", "warn bold")]
+                return [Span(f"↻ POLLING {self.poll_s:g}s", "warn bold")]
         silent = now - (self.heard_at if self.heard_at is not None else now)
         if silent >= STALE_MS:
             return [Span(f"▲ STALE {figures.age(silent)}", "warn bold")]

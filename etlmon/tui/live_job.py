@@ -21,6 +21,9 @@ _STATUS = {status.value: status for status in Status}
 _HEALTH = {health.value: health for health in Health}
 
 
+MINUTE_MS = 60_000
+
+
 class LiveJob(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """``job`` with the server's estimate: it ends from ``low_at`` to ``high_at`` (instants, ms; None: no basis)."""
 
@@ -117,13 +120,24 @@ def _moved(before: LiveJob, data: Data, at: int, *, whole: bool, seq: int | None
     after = replace(job, **changes)
     after = replace(after, paused_ms=_paused_ms(after, data.get("executionTimeMs"), at))
     estimate = data.get("estimate") or {}
+    low_at, high_at = _steady(before, instant(estimate.get("low")), instant(estimate.get("high")), at)
     return LiveJob(
         job=after,
         durable=data.get("durable") is not False,
-        low_at=instant(estimate.get("low")),
-        high_at=instant(estimate.get("high")),
+        low_at=low_at,
+        high_at=high_at,
         basis=_text(estimate.get("basis")),
     )
+
+
+def _steady(before: LiveJob, low_at: int | None, high_at: int | None, at: int) -> tuple[int | None, int | None]:
+    """The band as it was, unless an end moves by a minute or 5 % of what remains: what trembles is not read."""
+    if before.low_at is None or before.high_at is None or low_at is None or high_at is None:
+        return low_at, high_at
+    enough = max(MINUTE_MS, (high_at - at) * 0.05)
+    if abs(low_at - before.low_at) < enough and abs(high_at - before.high_at) < enough:
+        return before.low_at, before.high_at
+    return low_at, high_at
 
 
 def _slow_part(data: Data) -> Data:

@@ -147,6 +147,17 @@ def test_sorting_by_a_number_puts_the_unknown_last_and_reverses() -> None:
     assert state.order == ["many", "few", "none"]
 
 
+def test_an_end_that_trembles_stays_where_it_was_told_first() -> None:
+    def band(low: int, high: int) -> dict[str, Any]:
+        return {"estimate": {"low": format_instant(low), "high": format_instant(high), "basis": "pace"}}
+
+    state = snapshot(view("a", **band(T0 + 600_000, T0 + 900_000)))
+    progress(state, "a", 10, seq=2, **band(T0 + 630_000, T0 + 930_000))
+    assert (state.jobs["a"].low_at, state.jobs["a"].high_at) == (T0 + 600_000, T0 + 900_000)
+    progress(state, "a", 11, seq=3, **band(T0 + 630_000, T0 + 1_000_000))
+    assert (state.jobs["a"].low_at, state.jobs["a"].high_at) == (T0 + 630_000, T0 + 1_000_000)
+
+
 steps = st.lists(
     st.tuples(
         st.sampled_from(["a", "b", "c", "d"]),

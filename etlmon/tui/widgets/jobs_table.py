@@ -273,6 +273,7 @@ class JobsTable(ScrollView, can_focus=True):
         order = self.state.order
         if not order:
             return
+        self.state.touch(self.scene.now)
         self._set_cursor(order[max(0, min(at, len(order) - 1))])
         self._keep_in_sight()
         if self.range_from is not None:
@@ -319,6 +320,7 @@ class JobsTable(ScrollView, can_focus=True):
                 if column.left <= left + 1 < column.left + column.width + 1:
                     self.post_message(self.Sorted(column.key))
             return
+        self.state.touch(self.scene.now)
         at = self.scroll_offset.y + event.y - 1
         if at < len(self.state.order):
             job_id = self.state.order[at]
@@ -328,10 +330,12 @@ class JobsTable(ScrollView, can_focus=True):
 
     def _on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
         event.stop()
+        self.state.touch(self.scene.now)
         self.scroll_to(y=self.scroll_offset.y + 3, animate=False, immediate=True)
 
     def _on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
         event.stop()
+        self.state.touch(self.scene.now)
         self.scroll_to(y=max(0, self.scroll_offset.y - 3), animate=False, immediate=True)
 
 
