@@ -86,14 +86,18 @@ def chosen(entries: Sequence[Entry], wanted: LogFilter) -> array[int]:
     return array("q", places)
 
 
-def with_context(places: Sequence[int], around: int, end: int, first: int = 0) -> array[int]:
-    """The places and ``around`` of them before and after each, within first ≤ place < end."""
-    if not around:
-        return array("q", places)
+def with_context(places: Sequence[int], around: int, holes: Sequence[int], end: int) -> array[int]:
+    """The places with ``around`` more before and after each, and the holes: what lies beyond a hole is no context."""
     out: array[int] = array("q")
-    reached = first
-    for place in places:
-        upto = min(end, place + around + 1)
-        out.extend(range(max(reached, place - around), upto))
-        reached = max(reached, upto)
+    start, at = 0, 0
+    for stop in (*holes, end):
+        reached = start
+        while at < len(places) and places[at] < stop:
+            upto = min(stop, places[at] + around + 1)
+            out.extend(range(max(reached, places[at] - around), upto))
+            reached = max(reached, upto)
+            at += 1
+        if stop < end:
+            out.append(stop)
+        start = stop + 1
     return out

@@ -209,7 +209,7 @@ class LogLines:
         if entry.level != HOLE and self.matches(entry) and self._is_late(entry):
             self._after = self.around
             return True
-        self._after -= 1
+        self._after = 0 if entry.level == HOLE else self._after - 1
         return entry.level == HOLE or (self._after >= 0 and self._is_late(entry))
 
     def _count(self, entries: Iterable[Entry], sign: int) -> None:
@@ -261,15 +261,19 @@ class LogLines:
         places = chosen(entries, wanted)
         if self.around and wanted.on and wanted.chooses:
             matching = [i for i in places if entries[i].level != HOLE and self._is_late(entries[i])]
-            if matching:
-                self._after = max(0, self.around - (len(entries) - 1 - matching[-1]))
             holes = [i for i in places if entries[i].level == HOLE]
-            places = with_context(matching, self.around, len(entries))
-            places = array("q", sorted({*places, *holes})) if holes else places
+            self._after = self._still_to_follow(matching, holes, len(entries))
+            places = with_context(matching, self.around, holes, len(entries))
         if (since := wanted.since) is not None:
             places = array("q", [i for i in places if entries[i].at >= since])
         first = self.first
         return array("q", [i + first for i in places]) if first else places
+
+    def _still_to_follow(self, matching: list[int], holes: list[int], end: int) -> int:
+        """How much of the last match's context has not come yet; none after a hole."""
+        if not matching or (holes and holes[-1] > matching[-1]):
+            return 0
+        return max(0, self.around - (end - 1 - matching[-1]))
 
     def search(self, term: str) -> None:
         """Find ``term`` in the shown lines; a longer term is looked for where the shorter one was found."""
