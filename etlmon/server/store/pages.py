@@ -86,6 +86,8 @@ RANGES = {f"{name}_at": f"job_by_{name}" for name in ("created", "started", "fin
 """Columns whose index answers a range."""
 ENDED = {name: f"job_ended_{name}" for name in ("fingerprint", "name", "owner", "type", "status")}
 """Columns whose index holds their jobs by their end."""
+GATHERED = {"id_reversed": "job_by_end_of_id", **ENDED, **OF, "name": "job_runs_of_name"}
+"""The index of each column in which all rows of a value are found."""
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -118,8 +120,7 @@ class Driver(msgspec.Struct, frozen=True):
             return "job_tag t CROSS JOIN job ON job.key = t.key", condition
         if self.column in RANGES:
             return f"job INDEXED BY {RANGES[self.column]}", Where(f"job.{self.column} BETWEEN ? AND ?", self.values)
-        index = OF.get(self.column) or ENDED.get(self.column) or "job_by_end_of_id"
-        return f"job INDEXED BY {index}", Where(f"job.{self.column} IN ({marks})", self.values)
+        return f"job INDEXED BY {GATHERED[self.column]}", Where(f"job.{self.column} IN ({marks})", self.values)
 
     def counted(self) -> tuple[str, Where]:
         """As ``all_of_it``, for counting: without a look at the jobs of a tag."""
@@ -232,18 +233,21 @@ class Plan:
             return [self._lane_of(driver, value) for value in driver.values]
         if not rare:
             return self.walk(rank)
-        return [self._gathered(driver, rank)]
+        return self._gathered(driver, rank)
 
-    def _gathered(self, driver: Driver, rank: int) -> Lane:
+    def _gathered(self, driver: Driver, rank: int) -> list[Lane]:
         """All the rows of a rare driver, to be sorted."""
         source, condition = driver.all_of_it()
-        first, *others = (f"job.{column}" for column in self.order.columns)
+        rest = self._rest(driver)
         if self.name == "duration":
-            first = f"({DURATION.format(now=int(self.now)).strip()})"
+            over, *growing = self._walk_durations(rank, source)
+            condition = joined(" AND ", [condition, over.condition])
+            return [Lane(source, condition, over.values, sorted=False, rest=rest), *growing]
+        first, *others = (f"job.{column}" for column in self.order.columns)
         if self.order.nullable:
             condition = joined(" AND ", [condition, Where(f"{first} IS {'NULL' if rank else 'NOT NULL'}")])
         values = tuple(others) if rank else (first, *others)
-        return Lane(source, condition, values, sorted=False, rest=self._rest(driver))
+        return [Lane(source, condition, values, sorted=False, rest=rest)]
 
     def _lane_of(self, driver: Driver, value: Any) -> Lane:
         if driver.column == "tag":
