@@ -50,6 +50,6 @@ class CommandProvider(Provider):
         return partial(run_line, self.console, line)
 
 
-def _help(line: str) -> str | None:
-    found = commands.parsed(line)
-    return found[0].help if not isinstance(found, str) else None
+def _help(line: str) -> str:
+    command = commands.BY_NAME[line.partition(" ")[0]]
+    return command.help if " " in line or not command.needs else f"{command.help}: {command.usage}"

@@ -113,10 +113,12 @@ async def test_one_pause_needs_no_dialog_and_tells_whether_it_was_obeyed(server:
 
 
 async def test_a_key_pressed_twice_acts_once(server: ServerProcess) -> None:
-    cast(server, "crm_sync")
+    ids = cast(server, "crm_sync")
     async with console(server) as seat:
-        await seat.press("x", "x", "x")
+        for _ in range(3):  # faster than the server answers
+            seat.app.control("cancel", [seat.app.jobs.jobs[ids["crm_sync"]]])
         await seat.shows("This is final")
+        assert sum(worker.name == "control" for worker in seat.app.workers) == 1
         assert sum(isinstance(screen, ConfirmScreen) for screen in seat.app.screen_stack) == 1
 
 
@@ -164,7 +166,11 @@ async def test_a_server_that_is_gone_is_told_in_a_sentence(server: ServerProcess
         assert len(seat.app.screen_stack) == 1
 
 
-async def test_rows_stand_still_under_a_dialog_and_go_on_living(server: ServerProcess) -> None:
+async def test_rows_stand_still_under_a_dialog_and_go_on_living(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etlmon.tui.jobs_state.ORDER_EVERY_MS", 0)
+    monkeypatch.setattr("etlmon.tui.jobs_state.ORDER_AFTER_KEY_MS", 200)  # the dialog alone holds the order
     ids = cast(server, "orders_nightly", "crm_sync")
     async with console(server) as seat:
         await mark_all(seat)
