@@ -17,6 +17,7 @@ from etlmon.tui.job_panel import StepTime, parse_steps
 from etlmon.tui.link_state import Standing
 from etlmon.tui.live_job import LiveJob, from_view
 from etlmon.tui.screens.frame import FrameScreen, TooSmall
+from etlmon.tui.screens.logs import HINTS
 from etlmon.tui.spans import Line, plain
 from etlmon.tui.widgets.frame_lines import FrameLine, HintLine
 from etlmon.tui.widgets.line_scroll import LineScroll
@@ -116,7 +117,9 @@ class JobScreen(FrameScreen):
         self._read()
 
     def hints(self) -> list[tuple[str, str]]:
-        """The keys of this screen."""
+        """The keys of this screen; in the log they are the lines'."""
+        if self.tab == LOG:
+            return [("tab", "next tab"), *HINTS]
         acts = []
         detail = self.detail
         if detail is not None and detail.live.is_active and not self.console.is_read_only:
