@@ -9,17 +9,7 @@ import msgspec
 
 from etlmon.commands.output import Column, Item, Look, instant_ms
 from etlmon.core.durations import format_duration, format_size
-
-GLYPHS = {
-    "running": ("▸", ">", "run"),
-    "completed": ("✓", "+", "ok"),
-    "warning": ("▲", "!", "warn"),
-    "failed": ("✗", "x", "fail"),
-    "paused": ("‖", "=", "paused"),
-    "pending": ("○", ".", "muted"),
-    "cancelled": ("⊘", "-", "muted"),
-}
-"""Status (or the outcome ``warning``) → glyph, its ASCII stand-in, and its role of colour (screens.md)."""
+from etlmon.core.glyphs import glyph, role
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 
@@ -44,7 +34,7 @@ def gist(job: Item) -> tuple[object, ...]:
 
 def status_role(job: Item) -> str | None:
     """The colour role of a job's status."""
-    return GLYPHS.get(status_word(job), ("", "", None))[2]
+    return role(status_word(job))
 
 
 def status_cell(job: Item, look: Look) -> str:
@@ -52,10 +42,10 @@ def status_cell(job: Item, look: Look) -> str:
     if not look.terminal:
         return str(job.get("status") or "")
     word = status_word(job)
-    glyph, ascii_glyph, _ = GLYPHS.get(word, ("?", "?", None))
+    sign = glyph(word, ascii_only=not look.unicode)
     control = job.get("controlPending")
     shown_word = f"{control.get('action')}{'…' if look.unicode else '...'}" if isinstance(control, dict) else word
-    return f"{'' if job.get('durable', True) else '~'}{glyph if look.unicode else ascii_glyph} {shown_word}"
+    return f"{'' if job.get('durable', True) else '~'}{sign} {shown_word}"
 
 
 def short_id(text: str) -> str:

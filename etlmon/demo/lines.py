@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from etlmon.core.durations import format_duration
+from etlmon.core.glyphs import glyph
 from etlmon.core.text import shown
 from etlmon.demo.watch import Line, Scene
-
-GLYPHS = {"pending": "○", "running": "▸", "paused": "‖", "completed": "✓", "failed": "✗", "cancelled": "⊘"}
 
 
 class Printer:
@@ -47,10 +46,10 @@ def summary(scene: Scene) -> list[str]:
     lines = []
     for job in in_order(scene):
         took = format_duration((job.get("summary") or {}).get("durationMs") or 0)
-        metrics, glyph = job["metrics"], GLYPHS.get(job["status"], "?")
+        metrics, sign = job["metrics"], glyph(job["status"])
         records = f"{metrics['recordsProcessed']:,} records" if metrics["recordsProcessed"] else ""
         rejected = f", {metrics['recordsFailed']:,} rejected" if metrics["recordsFailed"] else ""
-        lines.append(shown(f"{glyph} {job['name']:<15} {job['status']:<10} {took:>8}  {records}{rejected}".rstrip()))
+        lines.append(shown(f"{sign} {job['name']:<15} {job['status']:<10} {took:>8}  {records}{rejected}".rstrip()))
         if job["errorMessage"]:
             lines.append(shown(f"    {job['errorMessage']}"))
     return [*lines, f"{scene.n_lines:,} log lines came live."]

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from etlmon.core.glyphs import GLYPHS, glyph
 from etlmon.tui import figures
-from etlmon.tui.job_cells import GLYPHS, glyph
 from etlmon.tui.spans import Line, Span, cut, fitted, line_width, spread
 
 COUNTED = ("running", "paused", "pending", "failed", "warning")

@@ -8,22 +8,12 @@ from datetime import tzinfo
 import msgspec
 
 from etlmon.core.durations import format_duration, format_size
+from etlmon.core.glyphs import glyph, role
 from etlmon.core.job import Health, Job, Status
 from etlmon.core.text import shown
 from etlmon.tui import figures
 from etlmon.tui.live_job import LiveJob
 from etlmon.tui.spans import Span
-
-GLYPHS = {
-    "running": ("▸", ">", "run"),
-    "completed": ("✓", "+", "ok"),
-    "warning": ("▲", "!", "warn"),
-    "failed": ("✗", "x", "fail"),
-    "paused": ("‖", "=", "paused"),
-    "pending": ("○", ".", "muted"),
-    "cancelled": ("⊘", "-", "muted"),
-}
-"""Status, or ``warning``, → glyph, its ASCII stand-in, role."""
 
 NONE = "–"
 
@@ -35,17 +25,6 @@ class Scene(msgspec.Struct, frozen=True, kw_only=True):
     zone: tzinfo | None = None
     name_of: Callable[[str], str | None] = lambda _: None
     ascii: bool = False
-
-
-def glyph(word: str, *, ascii_only: bool = False) -> str:
-    """The status's sign."""
-    sign, stand_in, _ = GLYPHS.get(word, ("?", "?", "muted"))
-    return stand_in if ascii_only else sign
-
-
-def role(word: str) -> str:
-    """The status's role."""
-    return GLYPHS.get(word, ("", "", "muted"))[2]
 
 
 def status(live: LiveJob, scene: Scene) -> Span:

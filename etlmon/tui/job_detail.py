@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from etlmon.core.durations import format_duration, format_size
+from etlmon.core.glyphs import glyph, role
 from etlmon.core.instants import parse_instant
 from etlmon.core.job import Status
 from etlmon.core.text import shown
@@ -182,13 +183,13 @@ def steps(detail: Detail, width: int, scene: Scene) -> list[Line]:
         end = step.finished_at if step.finished_at is not None else scene.now
         took = max(0, end - step.started_at) if step.started_at is not None else 0
         share = min(100.0, 100 * took / total)
-        sign = Span(job_cells.glyph(word, ascii_only=scene.ascii), job_cells.role(word))
+        sign = Span(glyph(word, ascii_only=scene.ascii), role(word))
         began = "" if step.started_at is None else figures.clock(step.started_at, scene.zone)
         fill, rest = figures.bar(share, 12)
         lines.append([
             Span("  "), sign, Span(" " + padded(step.name, room - 2)), Span(f"  {began:8}", "muted"),
             Span(f"{figures.worked(took):>7}  "), Span(f"{share:3.0f}% ", "muted"),
-            Span(fill, f"fill-{job_cells.role(word)}"), Span(rest, "text track"),
+            Span(fill, f"fill-{role(word)}"), Span(rest, "text track"),
         ])  # fmt: skip
     told = {step.name for step in detail.steps}
     for name in detail.live.job.steps:

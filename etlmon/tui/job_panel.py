@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from etlmon.core.glyphs import glyph, role
 from etlmon.core.instants import parse_instant
 from etlmon.core.job import Status
 from etlmon.core.text import shown
@@ -77,8 +78,8 @@ def step_lines(steps: Sequence[StepTime], width: int, scene: Scene, *, ended: bo
         word = "running" if open_ else "completed"
         end = step.finished_at if step.finished_at is not None else scene.now
         took = figures.worked(end - step.started_at) if step.started_at is not None else ""
-        sign = job_cells.glyph(word, ascii_only=scene.ascii)
-        left = [Span(f"{sign} ", job_cells.role(word)), Span(cut(step.name, width - 9))]
+        sign = glyph(word, ascii_only=scene.ascii)
+        left = [Span(f"{sign} ", role(word)), Span(cut(step.name, width - 9))]
         lines.append(spread(left, [Span(took, "muted")], width))
     return lines
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from etlmon.core.glyphs import role
 from etlmon.core.job import Status
 from etlmon.tui import figures, job_cells
 from etlmon.tui.columns import GUTTER, Placed
@@ -167,13 +168,11 @@ def progress(
     value = job.progress_percent
     if job.status is Status.COMPLETED or (value is None and job.status is not Status.RUNNING):
         return [Span("")]
-    role = job_cells.role(live.word)
-    if base == "muted":
-        role = "muted"
+    hue = "muted" if base == "muted" else role(live.word)
     room = width - PERCENT
     if room <= 0:
         return [Span(figures.percent(value), base)]
-    filled, look = f"fill-{role}", "text track"
+    filled, look = f"fill-{hue}", "text track"
     if value is None:
         at = pulse % max(1, room - 2)
         before, block, after = " " * at, "███"[:room], " " * max(0, room - at - 3)

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from etlmon.tui.job_cells import GLYPHS, glyph
+from etlmon.core.glyphs import GLYPHS, glyph
 from etlmon.tui.spans import Line, Span, cut, fitted, padded, width_of
 
 COLUMNS: Final = (("MOVE", "FIND"), ("ACT ON JOBS", "TAKE AWAY"), ("LOOK", "CONSOLE"))
