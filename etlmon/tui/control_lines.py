@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from etlmon.core.glyphs import glyph, role
 from etlmon.core.job import Status
 from etlmon.tui import figures
 from etlmon.tui.control import LeftAlone, Plan, words
-from etlmon.tui.job_cells import glyph, number, role
+from etlmon.tui.job_cells import number
 from etlmon.tui.live_job import LiveJob
 from etlmon.tui.spans import Line, Span, cut, cut_middle, width_of
 
