@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 from msgspec import UNSET, UnsetType
+from msgspec.structs import asdict
 
 from etlmon.core.events import EventKind, Item, JobChange, LogRun, Notice
 from etlmon.core.forecast import forecast
@@ -85,15 +86,37 @@ class MetricsUpdate(Record, frozen=True, kw_only=True):
 
 
 def job_update(job: Job, now: int, *, durable: bool = True) -> JobUpdate:
-    """The live part of ``job`` at ``now``."""
-    return JobUpdate(**_live_part(job, now, durable=durable))
+    """The live part of ``job`` at ``now``. Made for every sample: the keys are named, not gathered in a dict first."""
+    outlook = forecast(job, now)
+    return JobUpdate(
+        job_id=job.id,
+        name=job.name,
+        type=job.type,
+        status=job.status,
+        progress_percent=job.progress_percent,
+        current_step=job.current_step,
+        step_index=job.step_index,
+        error_message=job.failure.message if job.failure is not None else None,
+        failure=job.failure,
+        metrics=shown_metrics(job, now),
+        estimate=Estimate(
+            low=format_optional(outlook.low_at), high=format_optional(outlook.high_at), basis=outlook.basis
+        ),
+        health=job.health,
+        owner=job.owner,
+        control_pending=shown_control(job.control_pending),
+        updated_at=format_instant(job.updated_at),
+        execution_time_ms=job.execution_ms(now),
+        summary=job.summary if job.is_final else UNSET,
+        durable=UNSET if durable else False,
+    )
 
 
 def status_update(job: Job, now: int, *, previous: Status | None, durable: bool = True) -> StatusUpdate:
     """``job`` at ``now``, whose status was ``previous`` (None: unknown or new)."""
+    live = asdict(job_update(job, now, durable=durable))
     return StatusUpdate(
-        **_live_part(job, now, durable=durable),
-        previous_status=previous,
+        **(live | {"previous_status": previous}),
         outcome=job.outcome,
         steps=job.steps,
         tags=job.tags,
@@ -112,32 +135,6 @@ def status_update(job: Job, now: int, *, previous: Status | None, durable: bool 
         paused_by=shown_control(job.paused_by),
         last_failure=job.last_failure,
     )
-
-
-def _live_part(job: Job, now: int, *, durable: bool) -> dict[str, Any]:
-    outlook = forecast(job, now)
-    return {
-        "job_id": job.id,
-        "name": job.name,
-        "type": job.type,
-        "status": job.status,
-        "progress_percent": job.progress_percent,
-        "current_step": job.current_step,
-        "step_index": job.step_index,
-        "error_message": job.failure.message if job.failure is not None else None,
-        "failure": job.failure,
-        "metrics": shown_metrics(job, now),
-        "estimate": Estimate(
-            low=format_optional(outlook.low_at), high=format_optional(outlook.high_at), basis=outlook.basis
-        ),
-        "health": job.health,
-        "owner": job.owner,
-        "control_pending": shown_control(job.control_pending),
-        "updated_at": format_instant(job.updated_at),
-        "execution_time_ms": job.execution_ms(now),
-        "summary": job.summary if job.is_final else UNSET,
-        "durable": UNSET if durable else False,
-    }
 
 
 def metrics_update(job: Job, now: int) -> MetricsUpdate:
