@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from console_world import console
 from msgspec.structs import replace
 
-from etlmon.host.endpoint import Endpoint, find_endpoint
+from etlmon.host.endpoint import Endpoint, find_endpoint, read_server_file
 from etlmon.tui.door import TYPED, Door
 from world import ServerProcess, new_id, started, wait_until
 
@@ -63,15 +65,19 @@ async def test_leaving_the_token_dialog_changes_nothing(server: ServerProcess) -
 
 
 @pytest.fixture
-def home(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without a server, whose server would take a free port."""
+def home(data_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A machine without a server, whose server would take a free port; one that was started ends with the test."""
     for name in [name for name in os.environ if name.startswith("ETLMON")]:
         monkeypatch.delenv(name)
     monkeypatch.setattr("etlmon.host.endpoint.DEFAULT_URL", "http://127.0.0.1:9")
     config = data_dir / "config.toml"
     config.write_text("[server]\nport = 0\n")
     config.chmod(0o600)
-    return data_dir
+    yield data_dir
+    running = read_server_file(data_dir)
+    if running is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGKILL)
 
 
 async def test_where_no_server_runs_one_is_started_and_stays(home: Path) -> None:
