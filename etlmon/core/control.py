@@ -60,8 +60,8 @@ def request_control(
 ) -> Verdict:
     """An operator asks to ``pause``, ``resume`` or ``cancel``.
 
-    Accepted with a pending control, Duplicate when it is asked for already, Rejected (409) with why. A job without a
-    producer has nobody to obey: cancel ends it at once.
+    Accepted with a pending control, Duplicate when it is asked for already, Rejected (409) with why. A job that nobody
+    works on has nobody to obey: cancel ends it at once, and resume forgets the pause that it was to begin with.
     """
     why = control_fault(job, action, obeyed_by_nobody=obeyed_by_nobody)
     if why is not None:
@@ -69,6 +69,8 @@ def request_control(
     pending = job.control_pending
     if pending is not None and pending.action == action:
         return Duplicate()
+    if obeyed_by_nobody and action == "resume":
+        return _unheld(job, by, reason, now)
     if obeyed_by_nobody:
         report = r.Cancelled(job_id=job.id, reason=reason)
         ended = cancelled(job, report, now, by, reason)
@@ -80,6 +82,20 @@ def request_control(
     return Accepted(job=replace(job, control_pending=asked, updated_at=now), events=(event,), settles=settles)
 
 
+def has_nobody(job: Job) -> bool:
+    """Whether there is nobody to obey a control: a managed job has its worker while it runs, others their producer."""
+    return job.status is Status.PENDING if job.is_managed else job.producer is None
+
+
+def _unheld(job: Job, by: str, reason: str | None, now: int) -> Accepted:
+    """A queued job will not begin with a pause after all."""
+    pending = job.control_pending
+    settles = None if pending is None or pending.command_id is None else (pending.command_id, "superseded")
+    detail = {"action": "resume", "reason": reason}
+    event = Event(kind=EventKind.CONTROL_REQUESTED, job_id=job.id, at=now, by=by, detail=detail)
+    return Accepted(job=replace(job, control_pending=None, updated_at=now), events=(event,), settles=settles)
+
+
 def control_fault(job: Job, action: str, *, obeyed_by_nobody: bool) -> str | None:
     """Why ``action`` cannot be asked of the job now, in one sentence; None when it can."""
     if job.status in FINAL and not is_lost(job):
@@ -88,7 +104,7 @@ def control_fault(job: Job, action: str, *, obeyed_by_nobody: bool) -> str | Non
         return "The job's agent is silent and the job counts as lost: there is nobody to obey."
     if action == "cancel":
         return None
-    if obeyed_by_nobody:
+    if obeyed_by_nobody and not job.is_managed:
         return f"Nobody would obey: the job is reported without an agent, so it cannot {action}."
     asked = None if job.control_pending is None else job.control_pending.action
     if action == "pause" and job.status is not Status.RUNNING and asked != "resume":

@@ -134,12 +134,16 @@ def mark_lost(job: Job, silent_ms: int, now: int) -> Accepted:
     return Accepted(job=after, events=(event,), settles=settles)
 
 
+def timeout_failure(job: Job) -> Failure:
+    """What is said of a job that ran too long."""
+    limit = (job.timeout_ms or 0) / 1000
+    message = f"The job ran longer than its limit of {limit:g} s."
+    return Failure(kind=FailureKind.TIMEOUT, message=message, step=job.current_step)
+
+
 def mark_timed_out(job: Job, now: int) -> Accepted:
     """The job ran past its deadline and nobody ended it: failed as ``timeout``."""
-    limit = (job.timeout_ms or 0) // 1000
-    failure = Failure(
-        kind=FailureKind.TIMEOUT, message=f"The job ran longer than its limit of {limit} s.", step=job.current_step
-    )
+    failure = timeout_failure(job)
     pending = job.control_pending
     settles = None if pending is None or pending.command_id is None else (pending.command_id, "overtaken")
     after = replace(ended(job, now, None), status=Status.FAILED, failure=failure, updated_at=now)

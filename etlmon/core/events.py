@@ -13,7 +13,12 @@ from etlmon.core.job import Job, LogLine
 class EventKind(StrEnum):
     """Every fact the journal can hold about a job."""
 
+    JOB_QUEUED = "job_queued"
+    JOB_READY = "job_ready"
     JOB_STARTED = "job_started"
+    JOB_RELEASED = "job_released"
+    JOB_RESCUED = "job_rescued"
+    ATTEMPT_FAILED = "attempt_failed"
     STEP_STARTED = "step_started"
     STEP_FINISHED = "step_finished"
     PAUSED = "paused"

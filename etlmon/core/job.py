@@ -129,6 +129,10 @@ class Job(Record, frozen=True, kw_only=True, omit_defaults=True):
     ``paused_by`` is the control that a paused job obeyed (None: it paused by itself).
     ``reporter`` is the id of the token that reported it; ``producer`` the process incarnation that obeys commands
     (None: nobody does, as with curl).
+
+    A managed job, which etlmon itself starts, has a ``queue``: ``retries`` tries beyond the first, ``failures`` of them
+    used up, ``rescues`` from workers that vanished; ``waiting_for`` are the jobs of ``after`` that are not completed
+    yet; ``worker`` holds it while it runs, under ``fencing_token``.
     """
 
     id: str
@@ -177,6 +181,18 @@ class Job(Record, frozen=True, kw_only=True, omit_defaults=True):
     reporter: str | None = None
     producer: str | None = None
     fencing_token: int | None = None
+    queue: str | None = None
+    retries: int = 0
+    failures: int = 0
+    rescues: int = 0
+    waiting_for: tuple[str, ...] = ()
+    dedup_key: str | None = None
+    worker: str | None = None
+
+    @property
+    def is_managed(self) -> bool:
+        """Whether etlmon starts it, or only watches it."""
+        return self.queue is not None
 
     @property
     def is_final(self) -> bool:

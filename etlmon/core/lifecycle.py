@@ -4,7 +4,8 @@ Rules:
 - Final statuses absorb: a late state report is kept as an event and changes nothing, a late sample is dropped.
 - ``failed`` with kind ``lost`` is a guess: any later report of the same attempt reopens the job first.
 - A state report twice is that report once (``Duplicate``).
-- A report that implies work starts a pending job.
+- A report that implies work starts a pending job, but for a managed one, which only a claim starts.
+- A managed job listens to its present claim alone; a failed attempt with a try left goes back to the queue.
 
 ``TABLE`` says what a report does; the rooms ``work``, ``control`` and ``endings`` say how.
 """
@@ -16,7 +17,7 @@ from typing import Any, assert_never
 
 from msgspec.structs import replace
 
-from etlmon.core import control, endings, work
+from etlmon.core import control, endings, queue, work
 from etlmon.core import reports as r
 from etlmon.core.events import Event, EventKind
 from etlmon.core.job import Job, Status
@@ -106,9 +107,9 @@ def apply(job: Job | None, report: r.AnyReport, now: int, context: Context) -> V
     events: tuple[Event, ...] = ()
     if job is None:
         job = work.born(report, at, now, context)
-    elif job.fencing_token is not None and report.fencing_token != job.fencing_token:
+    elif _is_stale(job, report):
         return _stale(job, report, now)
-    elif is_lost(job):
+    elif is_lost(job) and not job.is_managed:
         job = endings.reopen(job, now)
         events = (Event(kind=EventKind.JOB_RECOVERED, job_id=job.id, at=at, by=context.by),)
     kind = report.__struct_config__.tag
@@ -151,7 +152,7 @@ def _perform(does: Does, job: Job, report: Any, at: int, context: Context) -> Ve
         case Does.COMPLETE:
             return endings.complete(job, report, at, context)
         case Does.FAIL:
-            return endings.fail(job, report, at, context)
+            return _fail(job, report, at, context)
         case Does.CANCEL:
             return endings.cancel(job, report, at, context)
         case Does.LATE:
@@ -161,6 +162,18 @@ def _perform(does: Does, job: Job, report: Any, at: int, context: Context) -> Ve
         case Does.REPEAT:
             return Duplicate()
     assert_never(does)
+
+
+def _fail(job: Job, report: r.Failed, at: int, context: Context) -> Verdict:
+    again = queue.tried(job, report.failure, at, context.dice, context.by) if job.is_managed else None
+    return endings.fail(job, report, at, context) if again is None else again
+
+
+def _is_stale(job: Job, report: r.Report) -> bool:
+    """Whether the report is of a claim that does not hold, or no longer."""
+    if job.is_managed:
+        return job.status is Status.PENDING or report.fencing_token != job.fencing_token
+    return job.fencing_token is not None and report.fencing_token != job.fencing_token
 
 
 def _stale(job: Job, report: r.Report, now: int) -> Rejected:

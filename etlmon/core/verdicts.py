@@ -15,7 +15,10 @@ MAX_TEXT_BYTES = 16_384
 
 
 class Context(msgspec.Struct, frozen=True, kw_only=True):
-    """What the shell knows of a report: who sent it, and how far its clock is off (``skew_ms`` is added to ``at``)."""
+    """What the shell knows of a report: who sent it, and how far its clock is off (``skew_ms`` is added to ``at``).
+
+    ``dice`` is a random share (0 to 1), for what must not happen to many at the same instant.
+    """
 
     producer: str | None = None
     reporter: str | None = None
@@ -23,6 +26,7 @@ class Context(msgspec.Struct, frozen=True, kw_only=True):
     owner: str | None = None
     skew_ms: int = 0
     past: Past | None = None
+    dice: float = 0.5
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):

@@ -141,6 +141,7 @@ async def _stop(context: Context, listening: list[asyncio.Server], runner: web.A
     context.stopping.set()
     context.follows.close()
     context.recorder.stop_waiting()
+    context.dispatch.stop_waiting()
     await stop.within(context.hub.close("restart"), GOODBYE_S)
     await stop.within(runner.cleanup(), 2 * IN_FLIGHT_S + 0.5)
 

@@ -4,6 +4,7 @@ back has been committed. It also keeps, in memory, when each agent was last hear
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable
 from functools import partial
 from operator import methodcaller
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from etlmon.core import control, endings
+from etlmon.core import control, endings, queue
 from etlmon.core import reports as r
 from etlmon.core.access import Identity, Role
 from etlmon.core.errors import Conflict, Forbidden, Invalid, NotFound, StoreUnavailable
@@ -179,7 +180,7 @@ class Recorder:
                 reason=reason,
                 command_id=command_id,
                 now=now,
-                obeyed_by_nobody=job.producer is None,
+                obeyed_by_nobody=control.has_nobody(job),
             )
             if isinstance(verdict, Rejected):
                 raise Conflict(verdict.why)
@@ -276,13 +277,14 @@ class Recorder:
         for job, quiet in silent:
             await self._judge(job.id, partial(endings.mark_lost, silent_ms=quiet, now=now), now)
         for job in overdue:
-            await self._judge(job.id, partial(endings.mark_timed_out, now=now), now)
+            dice = random.random()  # noqa: S311 - it spreads retries, it keeps no secret
+            await self._judge(job.id, partial(queue.timed_out, now=now, dice=dice), now)
         self._forget_producers(now)
         return len(silent) + len(overdue)
 
     def _silence(self, job: Job, now: int) -> int | None:
         """How long the job's agent has been silent, when that is too long. A draining backlog is life."""
-        if job.producer is None or job.status is Status.PENDING:
+        if job.producer is None or job.status is Status.PENDING or job.is_managed:  # a managed job has its lease
             return None
         heard = max(self._heard.get(job.id, 0), self._heard.get(job.producer, 0), self._started_at)
         quiet = now - heard
@@ -369,7 +371,7 @@ def _visible(tx: Transaction, job_id: str, identity: Identity) -> Job:
 
 
 def _overdue(job: Job, now: int) -> bool:
-    grace = 0 if job.producer is None else OVERDUE_MS
+    grace = 0 if job.producer is None and not job.is_managed else OVERDUE_MS
     return job.status is Status.RUNNING and job.deadline_at is not None and now > job.deadline_at + grace
 
 

@@ -5,13 +5,14 @@ Log lines take a short way of their own (they come 100,000 a second); every othe
 
 from __future__ import annotations
 
+import random
 from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
-from etlmon.core import lifecycle
+from etlmon.core import lifecycle, queue
 from etlmon.core import reports as r
 from etlmon.core.access import Identity, Role
 from etlmon.core.errors import Conflict, Forbidden
@@ -201,6 +202,7 @@ class Taking:
             owner=owner,
             skew_ms=self.batch.skew_ms,
             past=past,
+            dice=random.random(),  # noqa: S311 - it spreads retries, it keeps no secret
         )
 
     def _take_report(self, index: int, report: r.AnyReport) -> None:
@@ -229,7 +231,17 @@ class Taking:
             commit_verdict(self.tx, job, refused, now=self.now, received_at=self.received_at)
 
     def _commit(self, before: Job | None, verdict: Accepted) -> None:
-        commit_verdict(self.tx, before, verdict, now=self.now, received_at=self.received_at)
+        after = commit_verdict(self.tx, before, verdict, now=self.now, received_at=self.received_at)
+        if after.is_managed:
+            self._attach(after)
+
+    def _attach(self, job: Job) -> None:
+        """Whoever reports on a managed job works on it: it is to obey as well as the worker that started it."""
+        producer = self.batch.producer
+        if producer is None or job.is_final or job.status is Status.PENDING or producer == job.producer:
+            return
+        self.tx.put_job(replace(job, producer=producer))
+        self.tx.address_commands(job.id, producer)
 
 
 def commit_verdict(
@@ -237,8 +249,23 @@ def commit_verdict(
 ) -> Job:
     """Number an accepted change, write its job and journal rows, settle its command, hand it on for after the commit.
 
-    Every change of a job, whoever asked for it, goes through here. Returns the job with its newest ``seq``.
+    Every change of a job, whoever asked for it, goes through here; those that wait for a job that is over have one wait
+    less, or fail with it. Returns the job with its newest ``seq``.
     """
+    after = _commit(tx, before, verdict, now, received_at)
+    over = [after] if after.is_final else []
+    while over:
+        upstream = over.pop()
+        for job_id in tx.queue.take_waiting(upstream.id):
+            waiting = tx.job(job_id)
+            if waiting is not None and upstream.id in waiting.waiting_for:
+                told = queue.upstream_ended(waiting, upstream.id, upstream.status, now)
+                waiting = _commit(tx, waiting, told, now, None)
+                over += [waiting] if waiting.is_final else []
+    return after
+
+
+def _commit(tx: Transaction, before: Job | None, verdict: Accepted, now: int, received_at: int | None) -> Job:
     if verdict.settles is not None:
         tx.settle_command(verdict.settles[0], verdict.settles[1], now)
     if not verdict.events and not verdict.sample:

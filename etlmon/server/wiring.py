@@ -16,6 +16,8 @@ from etlmon.host import clock
 from etlmon.host.clock import monotonic_s, now_ms
 from etlmon.server.api.routes import Context
 from etlmon.server.auth import Tokens
+from etlmon.server.dispatch import Dispatch
+from etlmon.server.dispatch import Settings as DispatchSettings
 from etlmon.server.follows import Follows
 from etlmon.server.limits import Limits
 from etlmon.server.metrics import Counters
@@ -31,6 +33,7 @@ from etlmon.server.store.logs.settings import LogSettings
 from etlmon.server.store.store import Store, StoreSettings
 from etlmon.server.stream.hub import Hub
 from etlmon.server.stream.hub import Settings as HubSettings
+from etlmon.server.submitting import Submitting
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +61,7 @@ class Publisher:
             return
         listeners: tuple[Callable[[], None], ...] = (
             lambda: context.recorder.observe(items),
+            lambda: context.dispatch.observe(items),
             lambda: context.hub.publish(items, head),
             lambda: context.follows.publish(items),
             lambda: context.counters.observe(items, now_ms()),
@@ -116,6 +120,8 @@ async def build_context(launch: Launch, store: Store, publisher: Publisher) -> C
         data_dir=launch.data_dir,
         store=store,
         recorder=recorder,
+        submitting=Submitting(store, now=now_ms, max_depth=config.queue.max_depth),
+        dispatch=Dispatch(store, now=now_ms, settings=DispatchSettings(lease_ms=config.queue.lease)),
         hub=hub,
         tokens=tokens,
         limits=Limits(
@@ -132,6 +138,7 @@ async def build_context(launch: Launch, store: Store, publisher: Publisher) -> C
     )
     publisher.context = context
     await recorder.start()
+    await context.dispatch.start()
     return context
 
 

@@ -152,6 +152,8 @@ def guarded(clock: Clock) -> Callable[..., AbstractAsyncContextManager[Guarded]]
             data_dir=absent,
             store=absent,
             recorder=absent,
+            submitting=absent,
+            dispatch=absent,
             hub=absent,
             tokens=Tokens(tokens, enabled=config.auth.enabled, now=clock.now),
             limits=Limits(per_token_s=10, burst=20, failures_per_minute=10, monotonic=clock.monotonic),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from etlmon.core.access import READERS, Identity
-from etlmon.core.control import control_fault
+from etlmon.core.control import control_fault, has_nobody
 from etlmon.core.errors import Conflict, Fault, Forbidden, Invalid, NotFound
 from etlmon.core.filters import compile as compile_filter
 from etlmon.core.filters import parse
@@ -85,7 +85,7 @@ def _why_not(job: Job, body: BulkBody, identity: Identity) -> str | None:
     """Why the action does not fit the job as it stands; None when it does."""
     if not identity.may_control(job):
         return f"Only an operator or its owner ({job.owner or 'nobody'}) may {body.action} it."
-    return control_fault(job, body.action, obeyed_by_nobody=job.producer is None)
+    return control_fault(job, body.action, obeyed_by_nobody=has_nobody(job))
 
 
 ROUTES = (

@@ -24,6 +24,7 @@ from etlmon.server.api.params import NoParams
 if TYPE_CHECKING:
     from etlmon.core.config import Config
     from etlmon.server.auth import Tokens
+    from etlmon.server.dispatch import Dispatch
     from etlmon.server.follows import Follows
     from etlmon.server.limits import Limits
     from etlmon.server.metrics import Counters
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from etlmon.server.services.resources import Resources
     from etlmon.server.store.store import Store
     from etlmon.server.stream.hub import Hub
+    from etlmon.server.submitting import Submitting
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +60,8 @@ class Context:
     origins: dict[str, str]
     store: Store
     recorder: Recorder
+    submitting: Submitting
+    dispatch: Dispatch
     hub: Hub
     tokens: Tokens
     limits: Limits

@@ -7,16 +7,20 @@ from etlmon.server.api import (
     analytics,
     bulk,
     connections,
+    definitions,
     health,
     history,
     jobs,
     logs,
     names,
     performance,
+    queue,
     reports,
     settings,
     socket,
+    submit,
     tokens,
+    workers,
 )
 from etlmon.server.api.openapi import published
 from etlmon.server.api.routes import Route
@@ -31,12 +35,16 @@ def routes_of(config: Config) -> tuple[Route, ...]:
 ROUTES: tuple[Route, ...] = published(
     (
         *jobs.ROUTES,
+        *submit.ROUTES,
         *bulk.ROUTES,
         *logs.ROUTES,
         *history.ROUTES,
         *analytics.ROUTES,
         *names.ROUTES,
         *performance.ROUTES,
+        *queue.ROUTES,
+        *workers.ROUTES,
+        *definitions.ROUTES,
         *reports.ROUTES,
         *socket.ROUTES,
         *connections.ROUTES,

@@ -13,6 +13,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """A new command."""
 SETTLE = "UPDATE command SET settled_at = ?, outcome = ? WHERE id = ? AND settled_at IS NULL"
 """The first outcome of a command stays."""
+ADDRESS = "UPDATE command SET producer = ? WHERE job_id = ? AND settled_at IS NULL"
+"""The process that works on a job has made itself known."""
 _FIELDS = "SELECT id, job_id, producer, action, reason, by, at, deadline_at, settled_at, outcome FROM command"
 OPEN = f"{_FIELDS} WHERE settled_at IS NULL ORDER BY at, id"
 """Every command that nobody has obeyed or refused yet, oldest first."""
@@ -76,6 +78,12 @@ class OpenCommands:
         """Write the outcome of an open command."""
         del self._all()[command_id]
         self._db.execute(SETTLE, (at, outcome, command_id))
+
+    def address(self, job_id: str, producer: str) -> None:
+        """The open commands of a job go to this producer."""
+        for command in self.of(None, job_id):
+            self._all()[command.id] = msgspec.structs.replace(command, producer=producer)
+        self._db.execute(ADDRESS, (producer, job_id))
 
     def forget(self) -> None:
         """What was seen is undone: read anew when asked."""

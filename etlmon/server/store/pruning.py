@@ -27,6 +27,8 @@ DROP_TAGS = "DELETE FROM job_tag WHERE key = ?"
 """Its tags."""
 DROP_COMMANDS = "DELETE FROM command WHERE job_id = ?"
 """What was asked of it."""
+DROP_WORK = "DELETE FROM work WHERE job_id = ?"
+"""What it was to do."""
 LAST_EVENT = "SELECT max(seq) FROM journal WHERE job_id = ?"
 """The newest journal row of a job that goes: a cursor before it would miss it."""
 DROP_EVENTS = "DELETE FROM journal WHERE job_id = ?"
@@ -57,6 +59,7 @@ def prune_jobs(db: sqlite3.Connection, before: int, limit: int, busy: Container[
         last_seq = max(last_seq, seq or 0)
         db.execute(DROP_EVENTS, (job_id,))
         db.execute(DROP_COMMANDS, (job_id,))
+        db.execute(DROP_WORK, (job_id,))
         db.execute(DROP_TAGS, (key,))
         db.execute(DROP_BODY, (key,))
         db.execute(DROP_JOB, (key,))

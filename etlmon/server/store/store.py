@@ -25,6 +25,7 @@ from etlmon.server.store.look import Look
 from etlmon.server.store.opening import CHECKED_BYTES, Opened, open_main
 from etlmon.server.store.pages import JobQuery, Page
 from etlmon.server.store.producers import ProducerMark
+from etlmon.server.store.queue import QueueReads
 from etlmon.server.store.readers import Readers
 from etlmon.server.store.tokens import Token
 from etlmon.server.store.transaction import Transaction
@@ -86,6 +87,7 @@ class Store:
         self._look = Look(opened.path)
         self._readers = Readers(opened.path, settings.readers, self._found_damaged)
         self.analytics = Analytics(self._readers)
+        self.queue = QueueReads(self._readers)
         transaction = Transaction(opened.connection, self.logs, head=opened.head, oldest=opened.oldest, now=now)
         self._writer = Writer(
             opened.connection,

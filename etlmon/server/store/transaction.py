@@ -19,6 +19,7 @@ from etlmon.server.store.logs.columns import Columns
 from etlmon.server.store.past import PastCache
 from etlmon.server.store.producers import PUT as PUT_MARK
 from etlmon.server.store.producers import MarkCache, ProducerMark
+from etlmon.server.store.queue import QueueTable
 from etlmon.server.store.tokens import Token
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ class Transaction:
         self._marks = MarkCache(connection)
         self._open = OpenCommands(connection)
         self._pasts = PastCache(connection)
+        self.queue = QueueTable(connection, self._guard)
         self.head = self.committed_head = head
         self.oldest = self.committed_oldest = oldest
         self._clear()
@@ -84,6 +86,8 @@ class Transaction:
 
     def put_job(self, job: Job) -> None:
         """Keep the newest state of a job. Raises for text or numbers that JSON cannot carry."""
+        if job.is_managed:
+            self.queue.follow(self.job(job.id), job)
         self._replace(self._dirty, job.id, (job, jobs.encode(job)))
 
     def past(self, name: str) -> Past | None:
@@ -134,6 +138,12 @@ class Transaction:
     def open_commands(self, *, producer: str | None = None, job_id: str | None = None) -> list[Command]:
         """What is asked and not yet obeyed or refused, oldest first."""
         return self._open.of(producer, job_id)
+
+    def address_commands(self, job_id: str, producer: str) -> None:
+        """Let the open commands of a job be obeyed by this producer."""
+        if any(command.producer != producer for command in self._open.of(None, job_id)):
+            self._guard()
+            self._open.address(job_id, producer)
 
     def settle_command(self, command_id: str, outcome: str, at: int) -> bool:
         """Note how a command ended; False when it had ended before or never was."""
@@ -189,7 +199,8 @@ class Transaction:
         the commits of log lines that are gone; how many."""
         self._guard()
         self._marks.clear()
-        return pruning.prune_rest(self._db, before, min(limit, pruning.SLICE)) + self.prune_log_runs()
+        n = pruning.prune_rest(self._db, before, min(limit, pruning.SLICE)) + self.prune_log_runs()
+        return n + self.queue.prune(before)
 
     def _reach_back_to(self, seq: int) -> None:
         self.oldest = max(self.oldest, seq)
