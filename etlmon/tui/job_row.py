@@ -55,18 +55,15 @@ def row(
     calm = live.job.status is Status.RUNNING
     base = _base(live, gone=gone)
     at = GUTTER
-    pending_blank: Placed | None = None
+    blank: Placed | None = None
     for column in layout:
-        spans, covers = _cell(column, live, scene, base, here=here, fresh=fresh, dotted=dotted, pulse=pulse)
-        if column.key in ("RATE", "ETA") and not calm and not spans[0].text.strip():
-            pending_blank = column
+        if column.key == "STEP" and blank is not None:  # the reason takes the room of the empty cell before it
+            column = Placed("STEP", column.left + column.width - blank.left, blank.left, right=False)
+        spans = _cell(column, live, scene, base, here=here, fresh=fresh, dotted=dotted, pulse=pulse)
+        blank = column if column.key in ("RATE", "ETA") and not calm and not spans[0].text.strip() else None
+        if blank is not None:
             continue
         left, width = column.left, column.width
-        if pending_blank is not None:
-            if covers:
-                left, width = pending_blank.left, column.left + column.width - pending_blank.left
-                spans = [Span(cut(spans[0].text, width, ellipsis=_dots(scene)), spans[0].look)]
-            pending_blank = None
         line.append(Span(" " * (left - at)))
         line += spans
         rest = width - line_width(spans)
@@ -103,30 +100,28 @@ def _cell(
     fresh: bool,
     dotted: bool,
     pulse: int,
-) -> tuple[list[Span], bool]:
-    """The spans of a cell, at most as wide as its column, and whether it may cover an empty cell to its left."""
+) -> list[Span]:
+    """The spans of a cell, at most as wide as its column."""
     width, dots = column.width, _dots(scene)
     match column.key:
         case "STATUS":
             span = job_cells.status(live, scene)
             if fresh:
-                return [
-                    Span(span.text[:1], span.look + " reverse"),
-                    Span(cut(span.text[1:], width - 1), span.look),
-                ], False
-            return [Span(cut(span.text, width, ellipsis=dots), span.look)], False
+                sign, word = Span(span.text[:1], span.look + " reverse"), Span(cut(span.text[1:], width - 1), span.look)
+                return [sign, word]
+            return [Span(cut(span.text, width, ellipsis=dots), span.look)]
         case "NAME":
             look = base + (" bold" if here and "bold" not in base else "")
-            return [Span(cut_middle(live.job.name, width, ellipsis=dots), look)], False
+            return [Span(cut_middle(live.job.name, width, ellipsis=dots), look)]
         case "PROGRESS":
-            return progress(live, width, base, dotted=dotted, pulse=pulse, ascii_only=scene.ascii), False
+            return progress(live, width, base, dotted=dotted, pulse=pulse, ascii_only=scene.ascii)
         case "STEP":
             span = job_cells.reason(live, scene)
             look = base if span.look == "text" or (base == "muted" and span.look == "muted") else span.look
-            return [Span(cut(span.text, width, ellipsis=dots), look)], True
+            return [Span(cut(span.text, width, ellipsis=dots), look)]
     span = _plain_cell(column.key, live, scene)
     text = padded(span.text, width, right=column.right, ellipsis=dots)
-    return [Span(text, base if span.look == "text" else span.look)], False
+    return [Span(text, base if span.look == "text" else span.look)]
 
 
 def _plain_cell(key: str, live: LiveJob, scene: Scene) -> Span:

@@ -142,3 +142,10 @@ def test_ascii_draws_no_other_character() -> None:
     lines.append(row(job(progressPercent=None, estimate={}), columns, scene))
     assert all(plain(line).isascii() for line in lines)
     assert "###..." in plain(lines[1])
+
+
+def test_a_long_reason_uses_all_of_the_room_that_it_covers() -> None:
+    message = "HTTP 401: key revoked (batch 5,910)"
+    failed = job("stripe_payouts", "failed", failure={"kind": "error", "message": message})
+    assert message in plain(row(failed, layout(120), SCENE))
+    assert message[:28] in plain(row(failed, layout(80), SCENE))
