@@ -23,10 +23,10 @@ from bench.table import Row, main, median, percentile
 from bench.wire import Poster
 from etlmon.core.instants import format_instant
 from etlmon.host.endpoint import Endpoint
-from etlmon.tui.log_entry import Entry, Lanes, entry_of
-from etlmon.tui.log_feed import LogFeed
-from etlmon.tui.log_filter import LogFilter
-from etlmon.tui.log_state import LogLines
+from etlmon.tui.logs.entry import Entry, Lanes, entry_of
+from etlmon.tui.logs.feed import LogFeed
+from etlmon.tui.logs.filter import LogFilter
+from etlmon.tui.logs.state import LogLines
 from world import ServerProcess, new_id, started
 
 RATE, SECONDS, BESIDE_S, STEP = 5_000, 60.0, 15.0, 250

@@ -11,8 +11,8 @@ import pytest
 from textual.app import App, ComposeResult
 
 from etlmon.host.endpoint import Endpoint
-from etlmon.tui.log_entry import Entry
-from etlmon.tui.palette import DARK, THEMES, Palette
+from etlmon.tui.drawing.palette import DARK, THEMES, Palette
+from etlmon.tui.logs.entry import Entry
 from etlmon.tui.rest import Rest
 from etlmon.tui.widgets.logs_pane import LogsPane
 

@@ -20,9 +20,9 @@ from etlmon.cli import root
 from etlmon.commands.context import shared_options
 from etlmon.core.protocol import CloseCode, MessageType, Topic, Wanted
 from etlmon.server.api.table import ROUTES
+from etlmon.tui.drawing.spans import plain
 from etlmon.tui.keys import key_name
 from etlmon.tui.link_state import LinkState, Standing
-from etlmon.tui.spans import plain
 
 TOP = Path(__file__).parents[1]
 DOCS = TOP / "docs"

@@ -16,12 +16,12 @@ from textual.screen import ModalScreen
 from etlmon.host.clock import now_ms
 from etlmon.tui.chrome import Tab
 from etlmon.tui.door import Door
+from etlmon.tui.drawing.palette import ANSI, DARK, THEMES, Palette
 from etlmon.tui.feed import Feed
-from etlmon.tui.job_cells import Scene
-from etlmon.tui.jobs_state import JobsState
+from etlmon.tui.jobs.cells import Scene
+from etlmon.tui.jobs.live import LiveJob
+from etlmon.tui.jobs.state import JobsState
 from etlmon.tui.link_state import LinkState, Standing
-from etlmon.tui.live_job import LiveJob
-from etlmon.tui.palette import ANSI, DARK, THEMES, Palette
 from etlmon.tui.rest import Rest
 from etlmon.tui.screens.frame import FrameScreen
 from etlmon.tui.screens.jobs import JobsScreen
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from etlmon.host.endpoint import Endpoint
-    from etlmon.tui.steering import Steering
+    from etlmon.tui.steering.steering import Steering
 
 FLUSH_S = 0.1
 STATE_KEYS = {"start_server": Standing.NO_SERVER, "demo": Standing.NO_SERVER, "enter_token": Standing.REFUSED}
@@ -323,7 +323,7 @@ class Console(App[str]):
 
     def control(self, action: str, jobs: Sequence[LiveJob]) -> None:
         """Pause, resume or cancel jobs."""
-        from etlmon.tui.steering import Steering
+        from etlmon.tui.steering.steering import Steering
 
         self._steering = self._steering or Steering(self)
         self._steering.begin(action, jobs)

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from etlmon.core.glyphs import GLYPHS, glyph
-from etlmon.tui import figures
-from etlmon.tui.spans import Line, Span, cut, fitted, line_width, spread
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line, Span, cut, fitted, line_width, spread
 
 COUNTED = ("running", "paused", "pending", "failed", "warning")
 WORDS = {"warning": "warn"}

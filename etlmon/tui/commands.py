@@ -10,7 +10,7 @@ import msgspec
 
 from etlmon.core import errors
 from etlmon.core.text import hint, shown
-from etlmon.tui.live_job import LiveJob
+from etlmon.tui.jobs.live import LiveJob
 
 if TYPE_CHECKING:
     from etlmon.tui.app import Console

@@ -16,10 +16,10 @@ from etlmon.core.instants import format_instant
 from etlmon.core.text import shown
 from etlmon.host.clock import monotonic_s, now_ms
 from etlmon.host.endpoint import DEFAULT_ORIGIN
-from etlmon.tui import figures
-from etlmon.tui.jobs_state import WINDOW_MS, JobsState
+from etlmon.tui.drawing import figures
+from etlmon.tui.jobs.live import LiveJob, from_view, instant
+from etlmon.tui.jobs.state import WINDOW_MS, JobsState
 from etlmon.tui.link_state import LinkState, Standing
-from etlmon.tui.live_job import LiveJob, from_view, instant
 from etlmon.tui.rest import Rest
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Final
 import msgspec
 
 from etlmon.core.glyphs import GLYPHS, glyph
-from etlmon.tui.spans import Line, Span, cut, fitted, padded, width_of
+from etlmon.tui.drawing.spans import Line, Span, cut, fitted, padded, width_of
 
 COLUMNS: Final = (("MOVE", "FIND"), ("ACT ON JOBS", "TAKE AWAY"), ("LOOK", "CONSOLE"))
 """The headings, in the columns that they stand in where there is room for three."""

@@ -7,8 +7,8 @@ from enum import StrEnum
 
 import msgspec
 
-from etlmon.tui import figures
-from etlmon.tui.spans import Line, Span
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line, Span
 
 STALE_MS = 40_000
 """A live connection that said nothing for so long is called stale; the server's heartbeat comes every 30 s."""

@@ -14,9 +14,9 @@ from typing import Final
 import msgspec
 
 from etlmon.core.text import shown
-from etlmon.tui import figures
-from etlmon.tui.jobs_state import Failure
-from etlmon.tui.spans import ELLIPSIS, Line, Span, cut, cut_middle, fitted, width_of
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import ELLIPSIS, Line, Span, cut, cut_middle, fitted, width_of
+from etlmon.tui.jobs.state import Failure
 
 SHOWN_MS = 5_000
 FAILURE_SHOWN_MS = 10_000

@@ -169,8 +169,8 @@ async def test_a_server_that_is_gone_is_told_in_a_sentence(server: ServerProcess
 async def test_rows_stand_still_under_a_dialog_and_go_on_living(
     server: ServerProcess, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("etlmon.tui.jobs_state.ORDER_EVERY_MS", 0)
-    monkeypatch.setattr("etlmon.tui.jobs_state.ORDER_AFTER_KEY_MS", 200)  # the dialog alone holds the order
+    monkeypatch.setattr("etlmon.tui.jobs.state.ORDER_EVERY_MS", 0)
+    monkeypatch.setattr("etlmon.tui.jobs.state.ORDER_AFTER_KEY_MS", 200)  # the dialog alone holds the order
     ids = cast(server, "orders_nightly", "crm_sync")
     async with console(server) as seat:
         await mark_all(seat)

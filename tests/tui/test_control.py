@@ -9,11 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from etlmon.core.job import Job, Status
-from etlmon.tui import control
-from etlmon.tui.control import Plan, Told, plan_from, words
-from etlmon.tui.control_lines import left_lines, question_lines
-from etlmon.tui.live_job import LiveJob
-from etlmon.tui.spans import line_width, plain
+from etlmon.tui.drawing.spans import line_width, plain
+from etlmon.tui.jobs.live import LiveJob
+from etlmon.tui.steering import control
+from etlmon.tui.steering.control import Plan, Told, plan_from, words
+from etlmon.tui.steering.lines import left_lines, question_lines
 
 NOW = 1_795_404_462_000
 MINUTE = 60_000

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etlmon.tui import figures
-from etlmon.tui.spans import width_of
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import width_of
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etlmon.core.text import shown
-from etlmon.tui.columns import layout
-from etlmon.tui.job_cells import Scene
-from etlmon.tui.job_row import header, row
-from etlmon.tui.live_job import LiveJob, from_view
-from etlmon.tui.spans import line_width, plain
+from etlmon.tui.drawing.spans import line_width, plain
+from etlmon.tui.jobs.cells import Scene
+from etlmon.tui.jobs.columns import layout
+from etlmon.tui.jobs.live import LiveJob, from_view
+from etlmon.tui.jobs.row import header, row
 
 NOW = 1_763_866_062_000  # 2025-11-23T02:47:42Z
 SCENE = Scene(now=NOW, zone=UTC)
@@ -107,7 +107,7 @@ def test_the_end_is_told_as_an_instant_a_day_or_how_late(more: dict[str, Any], t
 
 def test_reasons_say_who_when_and_why() -> None:
     def reason(live: LiveJob) -> str:
-        from etlmon.tui import job_cells
+        from etlmon.tui.jobs import cells as job_cells
 
         return job_cells.reason(live, SCENE).text
 

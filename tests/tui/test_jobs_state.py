@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from etlmon.core.errors import Invalid
 from etlmon.core.instants import format_instant
-from etlmon.tui.jobs_state import FRESH_MS, ORDER_AFTER_KEY_MS, ORDER_EVERY_MS, WINDOW_MS, JobsState
+from etlmon.tui.jobs.state import FRESH_MS, ORDER_AFTER_KEY_MS, ORDER_EVERY_MS, WINDOW_MS, JobsState
 
 T0 = 1_763_866_062_000
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from etlmon.tui.drawing.spans import line_width, plain
 from etlmon.tui.keys import Bound, entries, heading_of, key_name, legend, matching, sheet
-from etlmon.tui.spans import line_width, plain
 
 BOUND = [
     Bound("down", "down", "jobs.down", 0),

@@ -13,8 +13,8 @@ from log_world import make_line, until
 
 from etlmon.client.live import Message, Timing
 from etlmon.host.endpoint import Endpoint
-from etlmon.tui.log_entry import HOLE, Entry, Lanes
-from etlmon.tui.log_feed import PAGE, LogFeed
+from etlmon.tui.logs.entry import HOLE, Entry, Lanes
+from etlmon.tui.logs.feed import PAGE, LogFeed
 from etlmon.tui.rest import Rest
 from world import ServerProcess, log, new_id, started
 

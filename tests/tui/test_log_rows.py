@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 from log_world import make_entry
 
 from etlmon.core.text import shown
-from etlmon.tui.log_detail import detail_lines
-from etlmon.tui.log_entry import Entry, Lanes, hole
-from etlmon.tui.log_filter import LogFilter
-from etlmon.tui.log_heads import Settings, Standing, filters_line, lanes_line, status_line
-from etlmon.tui.log_rows import RowState, Shape, hole_row, line_row, n_rows, name_width, plain_line, texts
-from etlmon.tui.log_state import LogLines
-from etlmon.tui.spans import Line, line_width, plain
+from etlmon.tui.drawing.spans import Line, line_width, plain
+from etlmon.tui.logs.detail import detail_lines
+from etlmon.tui.logs.entry import Entry, Lanes, hole
+from etlmon.tui.logs.filter import LogFilter
+from etlmon.tui.logs.heads import Settings, Standing, filters_line, lanes_line, status_line
+from etlmon.tui.logs.rows import RowState, Shape, hole_row, line_row, n_rows, name_width, plain_line, texts
+from etlmon.tui.logs.state import LogLines
 
 AT = 1_763_866_693_733  # 2025-11-23 02:58:13.733 UTC
 WIDE = Shape(width=120, name_width=14, zone=UTC)

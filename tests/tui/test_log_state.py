@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_world import BEGAN, make_entry, make_line
 
-from etlmon.tui.log_entry import HOLE, RESTART, Entry, Lanes, entry_of, hole, hole_of
-from etlmon.tui.log_filter import LogFilter, typed, words_of
-from etlmon.tui.log_state import LogLines
+from etlmon.tui.logs.entry import HOLE, RESTART, Entry, Lanes, entry_of, hole, hole_of
+from etlmon.tui.logs.filter import LogFilter, typed, words_of
+from etlmon.tui.logs.state import LogLines
 
 WORDS = ("alpha", "Beta", "gamma", "alpha gamma", "")
 

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_world import make_entry
 
-from etlmon.tui.log_filter import LogFilter
-from etlmon.tui.log_state import LogLines
-from etlmon.tui.log_window import LogWindow, Row
+from etlmon.tui.logs.filter import LogFilter
+from etlmon.tui.logs.state import LogLines
+from etlmon.tui.logs.window import LogWindow, Row
 
 
 def window_over(n: int, *, cap: int = 1000, rows: int = 1, height: int = 5) -> tuple[LogLines, LogWindow]:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from etlmon.tui.jobs_state import Failure
-from etlmon.tui.spans import line_width, plain
+from etlmon.tui.drawing.spans import line_width, plain
+from etlmon.tui.jobs.state import Failure
 from etlmon.tui.toasts import (
     BURST_MS,
     FAILURE_SHOWN_MS,

@@ -14,7 +14,7 @@ from textual.suggester import SuggestFromList
 from textual.widgets import Input
 
 from etlmon.tui import commands
-from etlmon.tui.spans import Line, Span
+from etlmon.tui.drawing.spans import Line, Span
 from etlmon.tui.widgets.dialog import Block, field
 
 if TYPE_CHECKING:

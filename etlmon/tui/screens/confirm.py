@@ -12,9 +12,9 @@ from textual.containers import Horizontal
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from etlmon.tui.control import Plan, words
-from etlmon.tui.control_lines import left_lines, question_lines
-from etlmon.tui.spans import Span, width_of
+from etlmon.tui.drawing.spans import Span, width_of
+from etlmon.tui.steering.control import Plan, words
+from etlmon.tui.steering.lines import left_lines, question_lines
 from etlmon.tui.widgets.dialog import Block, Choice, Dialog, field
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
 
-from etlmon.tui.spans import Line, Span, cut
+from etlmon.tui.drawing.spans import Line, Span, cut
 from etlmon.tui.widgets.frame_lines import CountsLine, FrameLine, HintLine, ThirdLine, TopLine
 from etlmon.tui.widgets.lines import Lines
 

@@ -10,8 +10,8 @@ from textual.binding import Binding, BindingType
 from textual.events import Click, Key
 from textual.screen import ModalScreen
 
+from etlmon.tui.drawing.spans import Line, Span, spread
 from etlmon.tui.keys import Bound, Entry, Sheet, entries, legend, matching, sheet
-from etlmon.tui.spans import Line, Span, spread
 from etlmon.tui.widgets.dialog import Dialog
 from etlmon.tui.widgets.lines import Lines
 

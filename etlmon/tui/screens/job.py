@@ -11,14 +11,14 @@ from textual.events import Click
 
 from etlmon.core.errors import EtlmonError, NotFound
 from etlmon.core.text import shown
-from etlmon.tui import job_detail
-from etlmon.tui.job_detail import ROOMY_FROM, TABS, Detail
-from etlmon.tui.job_panel import StepTime, parse_steps
+from etlmon.tui.drawing.spans import Line, plain
+from etlmon.tui.jobs import detail as job_detail
+from etlmon.tui.jobs.detail import ROOMY_FROM, TABS, Detail
+from etlmon.tui.jobs.live import LiveJob, from_view
+from etlmon.tui.jobs.panel import StepTime, parse_steps
 from etlmon.tui.link_state import Standing
-from etlmon.tui.live_job import LiveJob, from_view
 from etlmon.tui.screens.frame import FrameScreen, TooSmall
 from etlmon.tui.screens.logs import HINTS
-from etlmon.tui.spans import Line, plain
 from etlmon.tui.widgets.frame_lines import FrameLine, HintLine
 from etlmon.tui.widgets.line_scroll import LineScroll
 from etlmon.tui.widgets.logs_pane import LogsPane

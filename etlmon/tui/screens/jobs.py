@@ -13,10 +13,10 @@ from textual.events import Key
 from etlmon.core.errors import Invalid
 from etlmon.core.text import shown
 from etlmon.tui import chrome
-from etlmon.tui.job_row import SORTABLE
-from etlmon.tui.jobs_state import JobsState
+from etlmon.tui.drawing.spans import Line, Span
+from etlmon.tui.jobs.row import SORTABLE
+from etlmon.tui.jobs.state import JobsState
 from etlmon.tui.screens.frame import FrameScreen
-from etlmon.tui.spans import Line, Span
 from etlmon.tui.widgets.frame_lines import FrameLine, ThirdLine
 from etlmon.tui.widgets.jobs_table import JobsTable
 from etlmon.tui.widgets.side_pane import SidePane

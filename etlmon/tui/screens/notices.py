@@ -8,9 +8,9 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from etlmon.tui import figures
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line, Span, spread
 from etlmon.tui.screens.frame import FrameScreen
-from etlmon.tui.spans import Line, Span, spread
 from etlmon.tui.toasts import KEPT, notice_lines
 from etlmon.tui.widgets.frame_lines import FrameLine, HintLine
 from etlmon.tui.widgets.line_scroll import LineScroll

@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from etlmon.core.errors import EtlmonError
 from etlmon.core.text import shown
-from etlmon.tui.spans import Span
+from etlmon.tui.drawing.spans import Span
 from etlmon.tui.widgets.dialog import Block, Choice, Dialog, field
 
 if TYPE_CHECKING:

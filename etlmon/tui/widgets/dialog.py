@@ -13,8 +13,8 @@ from textual.events import Click
 from textual.message import Message
 from textual.widgets import Input
 
-from etlmon.tui.palette import Palette
-from etlmon.tui.spans import Line, Span, line_width, width_of
+from etlmon.tui.drawing.palette import Palette
+from etlmon.tui.drawing.spans import Line, Span, line_width, width_of
 from etlmon.tui.widgets.lines import Lines
 
 MOST_WIDE = 72

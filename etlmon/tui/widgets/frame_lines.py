@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from etlmon.tui import chrome, figures
-from etlmon.tui.spans import Line
+from etlmon.tui import chrome
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line
 from etlmon.tui.widgets.lines import Lines
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from etlmon.tui.columns import Placed, layout
-from etlmon.tui.job_cells import Scene
-from etlmon.tui.job_row import header, row
-from etlmon.tui.jobs_state import JobsState
-from etlmon.tui.palette import Palette
-from etlmon.tui.spans import Line, Span, fitted, line_width, width_of
+from etlmon.tui.drawing.palette import Palette
+from etlmon.tui.drawing.spans import Line, Span, fitted, line_width, width_of
+from etlmon.tui.jobs.cells import Scene
+from etlmon.tui.jobs.columns import Placed, layout
+from etlmon.tui.jobs.row import header, row
+from etlmon.tui.jobs.state import JobsState
 from etlmon.tui.widgets.lines import strip_of
 
 ROW_EVERY_MS = 250

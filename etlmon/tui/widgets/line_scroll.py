@@ -10,8 +10,8 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from etlmon.tui.palette import Palette
-from etlmon.tui.spans import Line
+from etlmon.tui.drawing.palette import Palette
+from etlmon.tui.drawing.spans import Line
 from etlmon.tui.widgets.lines import strip_of
 
 

@@ -8,8 +8,8 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from etlmon.tui.palette import Palette
-from etlmon.tui.spans import Line, Span, fitted
+from etlmon.tui.drawing.palette import Palette
+from etlmon.tui.drawing.spans import Line, Span, fitted
 
 
 def strip_of(line: Sequence[Span], width: int, palette: Palette, ground: str | None = None) -> Strip:

@@ -11,12 +11,12 @@ from textual.widget import Widget
 
 from etlmon.core.instants import format_instant
 from etlmon.core.text import shown
-from etlmon.tui.log_entry import DEBUG, ERROR, WARNING, Entry, Lanes
-from etlmon.tui.log_filter import typed
-from etlmon.tui.log_heads import Settings
-from etlmon.tui.log_rows import plain_line
-from etlmon.tui.log_saving import default_path, save
-from etlmon.tui.log_state import LogLines
+from etlmon.tui.logs.entry import DEBUG, ERROR, WARNING, Entry, Lanes
+from etlmon.tui.logs.filter import typed
+from etlmon.tui.logs.heads import Settings
+from etlmon.tui.logs.rows import plain_line
+from etlmon.tui.logs.saving import default_path, save
+from etlmon.tui.logs.state import LogLines
 
 if TYPE_CHECKING:
     from etlmon.tui.app import Console

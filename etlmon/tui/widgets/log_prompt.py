@@ -10,7 +10,7 @@ from textual.containers import Horizontal
 from textual.message import Message
 from textual.widgets import Input
 
-from etlmon.tui.spans import Line, Span
+from etlmon.tui.drawing.spans import Line, Span
 from etlmon.tui.widgets.lines import Lines
 
 LABELS = {"&": "only lines with", "|": "without lines with", "/": "find", "s": "save to"}

@@ -16,12 +16,12 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from etlmon.tui.log_entry import HOLE, Lanes
-from etlmon.tui.log_rows import RowState, Shape, hole_row, line_row, n_rows, name_width, texts
-from etlmon.tui.log_state import LogLines
-from etlmon.tui.log_window import LogWindow, Row
-from etlmon.tui.palette import Palette
-from etlmon.tui.spans import Line, Span, width_of
+from etlmon.tui.drawing.palette import Palette
+from etlmon.tui.drawing.spans import Line, Span, width_of
+from etlmon.tui.logs.entry import HOLE, Lanes
+from etlmon.tui.logs.rows import RowState, Shape, hole_row, line_row, n_rows, name_width, texts
+from etlmon.tui.logs.state import LogLines
+from etlmon.tui.logs.window import LogWindow, Row
 from etlmon.tui.widgets.lines import strip_of
 
 WHEEL = 3

@@ -13,13 +13,13 @@ from textual.widget import Widget
 from etlmon.client.live import LinkState
 from etlmon.core.errors import EtlmonError
 from etlmon.core.text import shown
-from etlmon.tui.log_detail import detail_lines
-from etlmon.tui.log_entry import Lanes
-from etlmon.tui.log_feed import LogFeed
-from etlmon.tui.log_filter import words_of
-from etlmon.tui.log_heads import Settings, Standing, filters_line, lanes_line, status_line
-from etlmon.tui.log_state import LogLines
-from etlmon.tui.spans import Line, Span
+from etlmon.tui.drawing.spans import Line, Span
+from etlmon.tui.logs.detail import detail_lines
+from etlmon.tui.logs.entry import Lanes
+from etlmon.tui.logs.feed import LogFeed
+from etlmon.tui.logs.filter import words_of
+from etlmon.tui.logs.heads import Settings, Standing, filters_line, lanes_line, status_line
+from etlmon.tui.logs.state import LogLines
 from etlmon.tui.widgets.line_scroll import LineScroll
 from etlmon.tui.widgets.lines import Lines
 from etlmon.tui.widgets.log_keys import LogKeys

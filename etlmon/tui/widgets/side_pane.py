@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from textual.timer import Timer
 
 from etlmon.core.errors import EtlmonError
-from etlmon.tui import job_panel
-from etlmon.tui.job_panel import StepTime, parse_steps
-from etlmon.tui.spans import Line, Span, cut, spread
+from etlmon.tui.drawing.spans import Line, Span, cut, spread
+from etlmon.tui.jobs import panel as job_panel
+from etlmon.tui.jobs.panel import StepTime, parse_steps
 from etlmon.tui.widgets.frame_lines import FrameLine
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from textual.events import Click
 from textual.geometry import Offset
 
-from etlmon.tui.spans import Line
+from etlmon.tui.drawing.spans import Line
 from etlmon.tui.toasts import WIDTH, Notice, more_line, toast_lines
 from etlmon.tui.widgets.jobs_table import JobsTable
 from etlmon.tui.widgets.lines import Lines

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from etlmon.core.glyphs import glyph, role
 from etlmon.core.job import Status
-from etlmon.tui import figures
-from etlmon.tui.control import LeftAlone, Plan, words
-from etlmon.tui.job_cells import number
-from etlmon.tui.live_job import LiveJob
-from etlmon.tui.spans import Line, Span, cut, cut_middle, width_of
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line, Span, cut, cut_middle, width_of
+from etlmon.tui.jobs.cells import number
+from etlmon.tui.jobs.live import LiveJob
+from etlmon.tui.steering.control import LeftAlone, Plan, words
 
 LISTED = 5
 """Jobs named in each list; the rest are counted."""

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from etlmon.core.job import ACTIVE, FINAL, Status
-from etlmon.tui import figures
-from etlmon.tui.job_cells import number
-from etlmon.tui.live_job import LiveJob, from_view, moved
+from etlmon.tui.drawing import figures
+from etlmon.tui.jobs.cells import number
+from etlmon.tui.jobs.live import LiveJob, from_view, moved
 
 if TYPE_CHECKING:
     from etlmon.core.filters import Predicate

@@ -11,12 +11,13 @@ from etlmon.core.glyphs import glyph, role
 from etlmon.core.instants import parse_instant
 from etlmon.core.job import Status
 from etlmon.core.text import shown
-from etlmon.tui import figures, job_cells
-from etlmon.tui.job_cells import Scene
-from etlmon.tui.job_row import progress
-from etlmon.tui.jobs_state import History
-from etlmon.tui.live_job import LiveJob
-from etlmon.tui.spans import Line, Span, cut, line_width, spread
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line, Span, cut, line_width, spread
+from etlmon.tui.jobs import cells as job_cells
+from etlmon.tui.jobs.cells import Scene
+from etlmon.tui.jobs.live import LiveJob
+from etlmon.tui.jobs.row import progress
+from etlmon.tui.jobs.state import History
 
 LEVELS = {"debug": "D", "info": "I", "warning": "W", "error": "E", "critical": "C"}
 LEVEL_WORDS = {"warning": "WARN", "error": "ERROR", "critical": "CRIT"}

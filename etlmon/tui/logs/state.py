@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 from msgspec.structs import replace
 
-from etlmon.tui.log_entry import ERROR, HOLE, RESTART, WARNING, Entry
-from etlmon.tui.log_filter import LogFilter, chosen, finds, holding, ignores_case, with_context
+from etlmon.tui.logs.entry import ERROR, HOLE, RESTART, WARNING, Entry
+from etlmon.tui.logs.filter import LogFilter, chosen, finds, holding, ignores_case, with_context
 
 CAP = 200_000
 """The most lines held."""

@@ -10,10 +10,10 @@ import msgspec
 from rich.cells import chop_cells
 
 from etlmon.core.text import shown
-from etlmon.tui.figures import clock, local
-from etlmon.tui.log_entry import DEBUG, HOLE, Entry
-from etlmon.tui.log_filter import ignores_case
-from etlmon.tui.spans import Line, Span, cut, cut_middle, padded, width_of
+from etlmon.tui.drawing.figures import clock, local
+from etlmon.tui.drawing.spans import Line, Span, cut, cut_middle, padded, width_of
+from etlmon.tui.logs.entry import DEBUG, HOLE, Entry
+from etlmon.tui.logs.filter import ignores_case
 
 WIDE = 100
 """From how many columns on times have milliseconds and levels are words."""

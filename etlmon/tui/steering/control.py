@@ -13,8 +13,8 @@ import msgspec
 
 from etlmon.core.job import FINAL, Status
 from etlmon.core.text import shown
-from etlmon.tui import figures
-from etlmon.tui.live_job import LiveJob
+from etlmon.tui.drawing import figures
+from etlmon.tui.jobs.live import LiveJob
 
 TYPED_OVER = 20
 """More jobs than this are only cancelled after their number was typed."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from etlmon.tui.log_state import LogLines
+from etlmon.tui.logs.state import LogLines
 
 Row = tuple[int, int]
 """A row of the screen: a line's number, and which of that line's rows it is."""

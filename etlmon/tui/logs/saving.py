@@ -10,9 +10,9 @@ from pathlib import Path
 
 from etlmon.core.instants import format_instant
 from etlmon.core.text import clean_name
-from etlmon.tui.figures import local
-from etlmon.tui.log_entry import Entry
-from etlmon.tui.log_rows import plain_line
+from etlmon.tui.drawing.figures import local
+from etlmon.tui.logs.entry import Entry
+from etlmon.tui.logs.rows import plain_line
 
 SLICE = 2_000
 

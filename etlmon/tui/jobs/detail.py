@@ -12,12 +12,14 @@ from etlmon.core.glyphs import glyph, role
 from etlmon.core.instants import parse_instant
 from etlmon.core.job import Status
 from etlmon.core.text import shown
-from etlmon.tui import figures, job_cells, job_panel
-from etlmon.tui.job_cells import Scene
-from etlmon.tui.job_panel import StepTime, wrapped
-from etlmon.tui.jobs_state import History
-from etlmon.tui.live_job import LiveJob
-from etlmon.tui.spans import Line, Span, cut, line_width, padded, spread
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line, Span, cut, line_width, padded, spread
+from etlmon.tui.jobs import cells as job_cells
+from etlmon.tui.jobs import panel as job_panel
+from etlmon.tui.jobs.cells import Scene
+from etlmon.tui.jobs.live import LiveJob
+from etlmon.tui.jobs.panel import StepTime, wrapped
+from etlmon.tui.jobs.state import History
 
 Data = Mapping[str, Any]
 

@@ -9,10 +9,10 @@ from rich.cells import chop_cells
 
 from etlmon.core.job import LEVEL_NAME
 from etlmon.core.text import shown, shown_json
-from etlmon.tui.figures import local
-from etlmon.tui.log_entry import HOLE, Entry
-from etlmon.tui.log_rows import LOOKS, marked
-from etlmon.tui.spans import Line, Span, width_of
+from etlmon.tui.drawing.figures import local
+from etlmon.tui.drawing.spans import Line, Span, width_of
+from etlmon.tui.logs.entry import HOLE, Entry
+from etlmon.tui.logs.rows import LOOKS, marked
 
 LABEL = 9
 MOST_LINES = 2_000

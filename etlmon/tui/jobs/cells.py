@@ -11,9 +11,9 @@ from etlmon.core.durations import format_duration, format_size
 from etlmon.core.glyphs import glyph, role
 from etlmon.core.job import Health, Job, Status
 from etlmon.core.text import shown
-from etlmon.tui import figures
-from etlmon.tui.live_job import LiveJob
-from etlmon.tui.spans import Span
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Span
+from etlmon.tui.jobs.live import LiveJob
 
 NONE = "–"
 

@@ -18,7 +18,7 @@ from etlmon.client.rest import AWAY, Client
 from etlmon.core import errors
 from etlmon.core.protocol import Wanted
 from etlmon.host.endpoint import Endpoint
-from etlmon.tui.log_entry import RESTART, Entry, Lanes, entry_of, hole, hole_of
+from etlmon.tui.logs.entry import RESTART, Entry, Lanes, entry_of, hole, hole_of
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ import msgspec
 
 from etlmon.core.job import LEVEL_NAME
 from etlmon.core.text import shown
-from etlmon.tui.log_entry import Lanes
-from etlmon.tui.log_filter import LogFilter, typed
-from etlmon.tui.log_state import LogLines
-from etlmon.tui.spans import Line, Span, cut, cut_middle, line_width, spread, width_of
+from etlmon.tui.drawing.spans import Line, Span, cut, cut_middle, line_width, spread, width_of
+from etlmon.tui.logs.entry import Lanes
+from etlmon.tui.logs.filter import LogFilter, typed
+from etlmon.tui.logs.state import LogLines
 
 NARROW = 100
 

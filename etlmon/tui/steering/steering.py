@@ -10,11 +10,11 @@ from msgspec.structs import replace
 
 from etlmon.core import errors
 from etlmon.core.text import shown
-from etlmon.tui import control
-from etlmon.tui.control import LeftAlone, Plan, Told
-from etlmon.tui.live_job import LiveJob, from_view
+from etlmon.tui.jobs.live import LiveJob, from_view
 from etlmon.tui.screens.confirm import Answer, ConfirmScreen
 from etlmon.tui.screens.jobs import JobsScreen
+from etlmon.tui.steering import control
+from etlmon.tui.steering.control import LeftAlone, Plan, Told
 
 if TYPE_CHECKING:
     from etlmon.client.rest import Client

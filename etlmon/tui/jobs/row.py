@@ -9,11 +9,12 @@ from collections.abc import Sequence
 
 from etlmon.core.glyphs import role
 from etlmon.core.job import Status
-from etlmon.tui import figures, job_cells
-from etlmon.tui.columns import GUTTER, Placed
-from etlmon.tui.job_cells import Scene
-from etlmon.tui.live_job import LiveJob
-from etlmon.tui.spans import Line, Span, cut, cut_middle, line_width, padded, width_of
+from etlmon.tui.drawing import figures
+from etlmon.tui.drawing.spans import Line, Span, cut, cut_middle, line_width, padded, width_of
+from etlmon.tui.jobs import cells as job_cells
+from etlmon.tui.jobs.cells import Scene
+from etlmon.tui.jobs.columns import GUTTER, Placed
+from etlmon.tui.jobs.live import LiveJob
 
 TITLES = {"STEP": "STEP / REASON"}
 SORTABLE = ("STATUS", "NAME", "TYPE", "PROGRESS", "ETA", "TIME", "ROWS", "ERR", "RATE", "OWNER", "HOST", "AGE")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from etlmon.tui.log_entry import DEBUG, HOLE, Entry
+from etlmon.tui.logs.entry import DEBUG, HOLE, Entry
 
 _WORD = re.compile(r'"([^"]+)"?|(\S+)')
 

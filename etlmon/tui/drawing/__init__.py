@@ -1,0 +1,1 @@
+"""What everything is drawn with: spans of text with roles, figures, and the colours of the roles."""

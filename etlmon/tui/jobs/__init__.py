@@ -1,0 +1,1 @@
+"""Jobs as the console knows and draws them. Pure: no Textual."""
