@@ -18,7 +18,7 @@ from etlmon.tui.jobs.live import LiveJob
 
 TYPED_OVER = 20
 """More jobs than this are only cancelled after their number was typed."""
-RIGHTS = "Only an operator or its owner"
+RIGHTS = "Only an operator or "
 """How the server's refusal for want of rights begins."""
 PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
 
