@@ -1,0 +1,234 @@
+"""CSV files as batches of columns. Plain stretches (no quotes, no odd line ends) are split whole; the rest is csv's.
+
+Which way a stretch is read never shows in what is read: only in how fast.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import repeat
+from pathlib import Path
+
+from etlmon.core.pipeline_config import Format
+from etlmon.pipelines.batch import Batch, Reject
+from etlmon.pipelines.blocks import Block, TextFile, count_lines
+from etlmon.pipelines.csv_stretch import MAX_FIELD, Rows, Stretch, said
+from etlmon.pipelines.ends import PipelineFailed
+
+SHOWN = 10_000
+"""Characters kept of a record that could not be read."""
+
+
+class CsvFile:
+    """One CSV file. ``names`` are its columns, known once ``read_header`` was called."""
+
+    def __init__(self, path: Path, form: Format, batch_rows: int) -> None:
+        csv.field_size_limit(MAX_FIELD)
+        self.file = TextFile(path, form)
+        self.names: tuple[str, ...] = ()
+        self._form = form
+        self._batch_rows = batch_rows
+        self._stretch: Stretch | None = None
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self.file.close()
+
+    @property
+    def bytes_read(self) -> int:
+        """How far the file was read."""
+        return self.file.bytes_read
+
+    # -- the header ---------------------------------------------------------------------------------------------
+
+    def read_header(self) -> dict[str, int]:
+        """Learn the columns; the position of the first record. An empty file has no columns."""
+        blocks = self.file.blocks()
+        first = next(blocks, None)
+        if first is None:
+            return {}
+        stretch = Stretch(first, 0, blocks, self._form)
+        try:
+            row: list[str] = next((row for row in stretch.reader if row), [])
+        except csv.Error as fault:
+            raise PipelineFailed(
+                f"{self.file.name}: the header (line {stretch.reader.line_num}) cannot be read: {said(fault)}.",
+                "Check source.format.delimiter, quotechar and encoding against the file.",
+            ) from None
+        self._refuse_unreadable(row, stretch)
+        if not self._form.header:
+            self.names = tuple(f"column_{n}" for n in range(1, len(row) + 1))
+            return {}
+        self.names = self._checked(row)
+        return self._position(*stretch.place(stretch.reader.line_num))
+
+    def _refuse_unreadable(self, row: list[str], stretch: Stretch) -> None:
+        text = "".join(row)
+        if "\x00" in text or (stretch.escaped and not is_text(text)):
+            raise PipelineFailed(
+                f"{self.file.name}: its first line is not text in {self.file.encoding}.",
+                "Set source.format.encoding to the file's encoding, as utf-16 or cp1252.",
+            )
+
+    def _checked(self, row: list[str]) -> tuple[str, ...]:
+        names = [name.strip() or f"column_{at}" for at, name in enumerate(row, 1)]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            places = " and ".join(str(at) for at, name in enumerate(names, 1) if name == twice)
+            raise PipelineFailed(
+                f"{self.file.name}: the header names {twice!r} more than once (columns {places}).",
+                "Give each column a name of its own, or set source.format.header to false.",
+            )
+        return tuple(names)
+
+    # -- records ------------------------------------------------------------------------------------------------
+
+    def batches(self, position: dict[str, int]) -> Iterator[Batch]:
+        """The records from a position on."""
+        blocks = self.file.blocks(position.get("base", 0), position.get("line", 0))
+        skip = position.get("skip", 0)
+        for block in blocks:
+            if skip and (n := count_lines(block.text)) <= skip:
+                skip -= n
+                continue
+            text = self._plain_text(block) if not skip else None
+            if text is not None:
+                yield from self._plain(text, block)
+            else:
+                yield from self._general(Stretch(block, skip, blocks, self._form))
+            skip = 0
+
+    def _position(self, block: Block, skip: int) -> dict[str, int]:
+        if self.file.counts_lines:
+            return {"base": 0, "line": 0, "skip": block.line + skip}
+        return {"base": block.base, "line": block.line, "skip": skip}
+
+    def _plain_text(self, block: Block) -> str | None:
+        """The block's text with bare newlines, if in it each line is one record; else None."""
+        text, quote = block.text, self._form.quotechar
+        if block.escaped or "\x00" in text or (quote and quote in text):
+            return None
+        if "\r" in text:
+            if text.count("\r") != text.count("\r\n"):
+                return None
+            text = text.replace("\r\n", "\n")
+        return None if "\n\n" in text or text[:1] == "\n" else text
+
+    def _plain(self, text: str, block: Block) -> Iterator[Batch]:
+        lines = text.split("\n")
+        if lines[-1] == "":
+            lines.pop()
+        for at in range(0, len(lines), self._batch_rows):
+            part = lines[at : at + self._batch_rows]
+            yield self._plain_batch(part, block.line + at + 1, self._position(block, at + len(part)))
+
+    def _plain_batch(self, lines: list[str], first: int, position: dict[str, int]) -> Batch:
+        delimiter, width = self._form.delimiter, len(self.names)
+        if set(map(str.count, lines, repeat(delimiter))) != {width - 1}:
+            rows = [line.split(delimiter) for line in lines]
+            return self._checked_batch(rows, range(first, first + len(rows)), [], position)
+        cells: list[str] = []
+
+        def column(place: int) -> Sequence[str]:
+            if not cells:
+                cells.extend(delimiter.join(lines).split(delimiter))
+            return cells[place::width]
+
+        as_written = delimiter == "," and self._form.quotechar == '"' and width > 1
+        return Batch(
+            source=self.file.name,
+            names=self.names,
+            n=len(lines),
+            column=column,
+            line_of=lambda at: first + at,
+            position=position,
+            lines=lines if as_written else None,
+        )
+
+    def _general(self, stretch: Stretch) -> Iterator[Batch]:
+        for found in stretch.batches(self._batch_rows):
+            refused = [self._unread(stretch, found, place, upto, why) for place, upto, why in found.errors]
+            starts = found.starts()
+            rows, lines = found.rows, [stretch.first + start + 1 for start in starts]
+            if [] in rows:  # blank lines are no records
+                lines = [line for line, row in zip(lines, rows, strict=True) if row]
+                rows = [row for row in rows if row]
+            if stretch.escaped or any("\x00" in cell for row in rows for cell in row):
+                rows, lines = self._only_text(rows, lines, refused)
+            position = self._position(*stretch.place(found.ended))
+            yield self._checked_batch(rows, lines, refused, position)
+
+    def _unread(self, stretch: Stretch, found: Rows, place: int, upto: int, why: str) -> Reject:
+        """A record that csv could not read: from the end of the row before it up to a line."""
+        starts = found.starts()
+        begun = found.begun
+        if place:
+            row = found.rows[place - 1]
+            begun = starts[place - 1] + 1 + sum(cell.count("\n") for cell in row)
+        block, at = stretch.place(min(begun, upto))
+        text = block.text.split("\n", at + 1)[at : at + 1]
+        record = self._shown(text[0][:SHOWN]) if text else ""
+        return Reject(source=self.file.name, line=stretch.first + begun + 1, column=None, reason=why, record=record)
+
+    def _only_text(
+        self, rows: list[list[str]], lines: list[int], refused: list[Reject]
+    ) -> tuple[list[list[str]], list[int]]:
+        good = []
+        for place, row in enumerate(rows):
+            text = "".join(row)
+            if "\x00" in text:
+                why = "holds a NUL character"
+            elif not is_text(text):
+                why = f"is not valid {self.file.encoding}"
+            else:
+                good.append(place)
+                continue
+            at = next((n for n, cell in enumerate(row) if "\x00" in cell or not is_text(cell)), 0)
+            column = self.names[at] if at < len(self.names) else None
+            refused.append(self._refusal(row, lines[place], why, column))
+        return [rows[place] for place in good], [lines[place] for place in good]
+
+    def _refusal(self, row: list[str], line: int, why: str, column: str | None = None) -> Reject:
+        shown = [self._shown(cell) for cell in row]
+        record = dict(zip(self.names, shown, strict=True)) if len(row) == len(self.names) else shown
+        return Reject(source=self.file.name, line=line, column=column, reason=why, record=record)
+
+    def _shown(self, cell: str) -> str:
+        """A cell whose undecodable bytes stand as ``\\xNN``."""
+        if is_text(cell):
+            return cell
+        return cell.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+    def _checked_batch(
+        self, rows: list[list[str]], lines: Sequence[int], refused: list[Reject], position: dict[str, int]
+    ) -> Batch:
+        """The batch of the rows that have as many fields as the header."""
+        width = len(self.names)
+        if set(map(len, rows)) - {width}:
+            for row, line in zip(rows, lines, strict=True):
+                if len(row) != width:
+                    refused.append(self._refusal(row, line, f"has {len(row)} fields, the header has {width}"))
+            lines = [line for row, line in zip(rows, lines, strict=True) if len(row) == width]
+            rows = [row for row in rows if len(row) == width]
+        columns = list(zip(*rows, strict=True)) if rows else [()] * width
+        return Batch(
+            source=self.file.name,
+            names=self.names,
+            n=len(rows),
+            column=columns.__getitem__,
+            line_of=lines.__getitem__,
+            position=position,
+            refused=refused,
+        )
+
+
+def is_text(text: str) -> bool:
+    """Whether it holds no lone surrogates, which stand for bytes that are no text."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
