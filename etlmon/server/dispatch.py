@@ -8,16 +8,19 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from etlmon.core import queue
+from etlmon.core import control, endings, queue
+from etlmon.core import reports as r
 from etlmon.core.access import Identity
-from etlmon.core.errors import Conflict, Forbidden, NotFound
+from etlmon.core.errors import Conflict, NotFound
 from etlmon.core.events import Item, JobChange, Notice
 from etlmon.core.job import ACTIVE, Job, Status
 from etlmon.core.protocol import MessageType
+from etlmon.core.verdicts import Accepted, Context, Verdict
 from etlmon.host.clock import monotonic_s, new_id
 from etlmon.server.store.commands import Command
 from etlmon.server.store.queue import QueuePause, Spec, WorkerRow
@@ -288,6 +291,9 @@ class Dispatch:
 
     async def rescue(self, now: int) -> int:
         """Take back the jobs whose lease ran out; how many."""
+        expiry = await self._store.queue.next_expiry()
+        if expiry is None or expiry >= now:
+            return 0
 
         def op(tx: Transaction) -> int:
             found = tx.queue.expired(now, RESCUED_AT_ONCE)
@@ -298,6 +304,18 @@ class Dispatch:
             return len(found)
 
         return await self._store.write(op, reserve=True)
+
+    async def settle_unobeyed(self, now: int) -> int:
+        """End controls whose time is over: a managed job's cancel is carried out without its worker, which learns that
+        its claim is lost; anything else is told as refused. How many."""
+        late = [command for command in await self._store.open_commands() if self._is_over(command, now)]
+        for command in late:
+            await self._store.write(partial(_settle, command=command, now=now), reserve=True)
+        return len(late)
+
+    def _is_over(self, command: Command, now: int) -> bool:
+        """Whoever obeys has until the deadline to use force, and a lease more to say so."""
+        return command.deadline_at is not None and now > command.deadline_at + self.settings.lease_ms
 
     async def clock_jumped(self, by_ms: int) -> None:
         """The wall clock moved against the monotonic one: leases move with it."""
@@ -333,6 +351,29 @@ class Dispatch:
         return resumed
 
 
+def _settle(tx: Transaction, command: Command, now: int) -> None:
+    job = tx.job(command.job_id)
+    asked = None if job is None else job.control_pending
+    if job is None or asked is None or asked.command_id != command.id:
+        tx.settle_command(command.id, "overtaken", now)
+        return
+    if job.is_managed and command.action == "cancel":
+        forced = r.Cancelled(job_id=job.id, reason=asked.reason, command_id=command.id)
+        verdict: Verdict = endings.cancelled(job, forced, now, asked.by, asked.reason)
+    else:
+        seconds = (now - asked.at) // 1000
+        refusal = r.ControlRefused(
+            job_id=job.id, command_id=command.id, reason=f"The job did not obey within {seconds} s."
+        )
+        verdict = control.refuse(job, refusal, now, Context())
+    if isinstance(verdict, Accepted):
+        commit_verdict(tx, job, msgspec.structs.replace(verdict, job=_touched(verdict.job, now)), now=now)
+
+
+def _touched(job: Job, now: int) -> Job:
+    return msgspec.structs.replace(job, updated_at=now)
+
+
 def _tell_pause(tx: Transaction, name: str, *, is_paused: bool, by: str, reason: str | None, now: int) -> None:
     """Journal, audit and stream: a queue that gives out nothing must be noticed."""
     data = {"queue": name, "paused": is_paused, "by": by, "reason": reason}
@@ -352,4 +393,4 @@ async def _rung(bell: asyncio.Event, timeout_s: float) -> bool:
     return True
 
 
-__all__ = ["Claimed", "Dispatch", "Forbidden", "Held", "Renewed", "Settings"]
+__all__ = ["Claimed", "Dispatch", "Held", "Renewed", "Settings"]

@@ -81,7 +81,7 @@ def plan_of(order: Order, definitions: Mapping[str, Definition], owner: str | No
 
 
 def _plan_of_type(order: Order, kind: str, owner: str | None) -> Plan:
-    if kind == COMMAND:
+    if kind.lower() == COMMAND:
         detail = "Commands come only from the server's config file: define one as [jobs.NAME] and submit its name."
         raise Invalid(detail, errors=(Fault("type", "command comes only from the config file"),))
     config = order.config or {}
@@ -149,10 +149,8 @@ def plan_of_definition(name: str, definition: Definition, order: Order) -> Plan:
 def refusal_of(kind: str, config: dict[str, Any]) -> str | None:
     """Why a pipeline would not take this config, every fault with its path; None when it would. Invalid for a type that
     no worker runs."""
-    try:
-        from etlmon.core.pipeline_config import PIPELINES, parse_pipeline  # 10 ms to import: only for those who submit
-    except ModuleNotFoundError:
-        return None
+    from etlmon.core.pipeline_config import PIPELINES, parse_pipeline  # 10 ms to import: only for those who submit
+
     if kind not in PIPELINES:
         near = hint(kind, PIPELINES) or f": use {', '.join(PIPELINES)}"
         raise Invalid(f"There is no pipeline {kind[:100]!r}{near}.", errors=(Fault("type", "is no pipeline"),))
@@ -164,10 +162,8 @@ def refusal_of(kind: str, config: dict[str, Any]) -> str | None:
 
 
 def _steps(kind: str) -> tuple[str, ...]:
-    try:
-        from etlmon.core.pipeline_config import STEPS
-    except ModuleNotFoundError:
-        return ()
+    from etlmon.core.pipeline_config import STEPS
+
     return STEPS.get(kind, ())
 
 
@@ -222,6 +218,10 @@ class Submitting:
         detail = f"The queue is full: {depth} jobs of this priority or above wait (queue.max_depth). Try again later."
         raise TooManyRequests(detail, retry_after_s=RETRY_AFTER_S)
 
+    async def known_since(self, name: str, schedule: str, now: int) -> int:
+        """Since when a schedule is known as it is: a new or changed one starts nothing that lies before now."""
+        return await self._store.write(lambda tx: tx.queue.schedule_since(name, schedule, now))
+
     async def start_slot(self, name: str, slot: int, plan: Plan, by: str) -> Job | None:
         """Queue the job of a schedule's slot; None when the slot was started before."""
         now = self._now()
@@ -237,9 +237,11 @@ class Submitting:
     async def retry(self, job_id: str, reason: str | None, identity: Identity, *, id_now: dict[str, str]) -> Job:
         """A new job for a finished one. NotFound, Forbidden, Conflict (which shows the command of an observed job).
 
-        ``id_now`` maps jobs that were retried together to their new ids, so that they wait for each other again.
+        While its last retry is not over, that is the answer. ``id_now`` maps jobs that were retried together to their
+        new ids, so that they wait for each other again.
         """
         now, new = self._now(), new_id()
+        again_key = f"retry:{job_id}"
 
         def op(tx: Transaction) -> Job:
             job = tx.job(job_id)
@@ -248,12 +250,15 @@ class Submitting:
             if not identity.may_control(job):
                 raise Forbidden(f"Only an operator or the job's owner ({job.owner or 'nobody'}) may retry it.")
             check_retry(job)
+            live = tx.queue.live_of(again_key)
+            if live is not None and (under_way := tx.job(live)) is not None:
+                return under_way
             spec = tx.queue.work(job_id)
             if spec is None:
                 raise Conflict("What the job had to do is no longer known: submit it anew.")
             self._check_room(tx, job.priority)
             after = tuple(found for one in job.after if (found := _standing(tx, one, id_now)) is not None)
-            plan = Plan(job=again(job, new, after), spec=msgspec.structs.replace(spec, work_key=new))
+            plan = Plan(job=again(job, new, after, again_key), spec=msgspec.structs.replace(spec, work_key=new))
             if job.failure is not None and job.failure.kind is FailureKind.REJECTED and not spec.command:
                 plan = msgspec.structs.replace(plan, refusal=refusal_of(spec.type, spec.config or {}))
             made = enqueue(tx, plan, identity.actor, now)
@@ -274,7 +279,7 @@ def check_retry(job: Job) -> None:
     raise Conflict(why if not job.is_final else f"{why}: start it where it was started before.")
 
 
-def again(job: Job, new: str, after: tuple[str, ...]) -> Submission:
+def again(job: Job, new: str, after: tuple[str, ...], dedup_key: str) -> Submission:
     """The submission that repeats a finished job."""
     return Submission(
         id=new,
@@ -291,6 +296,7 @@ def again(job: Job, new: str, after: tuple[str, ...]) -> Submission:
         timeout_ms=job.timeout_ms,
         retries=job.retries,
         after=after,
+        dedup_key=dedup_key,
         retry_of=job.id,
         parent_id=job.parent_id,
     )

@@ -24,9 +24,11 @@ from etlmon.server.metrics import Counters
 from etlmon.server.recorder import Recorder
 from etlmon.server.recorder import Settings as RecorderSettings
 from etlmon.server.services.duty import Duty, Service
+from etlmon.server.services.leases import Leases
 from etlmon.server.services.reaper import Reaper
 from etlmon.server.services.resources import Resources
 from etlmon.server.services.retention import Retention
+from etlmon.server.services.schedules import Schedules
 from etlmon.server.services.soundness import Soundness
 from etlmon.server.services.token_upkeep import TokenUpkeep
 from etlmon.server.store.logs.settings import LogSettings
@@ -146,6 +148,8 @@ def build_duties(context: Context) -> dict[str, Duty]:
     """The background duties, by name; also shown by ``/api/system/health``."""
     services: tuple[Service, ...] = (
         Reaper(context.recorder, monotonic_s),
+        Leases(context.dispatch, monotonic_s),
+        Schedules(context.submitting, context.config.jobs),
         Retention(context.recorder),
         Soundness(context.store, context.started_at),
         TokenUpkeep(context.tokens, context.hub, context.store),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +25,6 @@ class Desk:
 
     def refused(self, method: str, path: str, body: Any = None, **more: Any) -> tuple[int, dict[str, Any]]:
         """A request that must not succeed: its status and its problem."""
-        import json
-
         status, answer, _ = self.server.raw(method, path, body, **more)
         assert status >= 400, (method, path, status, answer[:300])
         return status, json.loads(answer)
@@ -35,7 +34,7 @@ class Desk:
         body = {"worker": {"id": worker, "host": "etl-3", "pid": 7}, "max": 100, **fields}
         return self.server.api("POST", "/api/queue/claim", body)["items"]
 
-    def claim_one(self, worker: str = "w1", **fields: Any) -> "Given":
+    def claim_one(self, worker: str = "w1", **fields: Any) -> Given:
         """The one job that the worker gets."""
         (item,) = self.claim(worker, **{"max": 1, "waitMs": 20_000, **fields})
         return Given(self, worker, item)

@@ -10,6 +10,7 @@ Desk = Any
 def test_a_job_is_queued_claimed_reported_on_and_completed(desk: Desk) -> None:
     queued = desk.submit(name="orders_nightly", priority=3, tags={"env": "prod"})
     assert (queued["status"], queued["attempt"], queued["source"]) == ("pending", 1, "worker")
+    assert queued["steps"][0] == "Validating file"
     assert queued["queue"] == {"name": "default", "depth": 1, "paused": None}
     given = desk.claim_one()
     assert given.id == queued["id"]

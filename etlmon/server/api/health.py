@@ -10,6 +10,7 @@ from aiohttp import web
 from etlmon import __version__
 from etlmon.core.access import EVERYONE, READERS
 from etlmon.core.job import Record
+from etlmon.server.api.queue import overview
 from etlmon.server.api.routes import Access, Call, Context, Route
 from etlmon.server.metrics import Gauges, exposition
 
@@ -63,12 +64,13 @@ async def get_metrics(call: Call) -> web.Response:
     """What Prometheus scrapes."""
     context = call.context
     counts = await context.store.counts_by_status()
+    standing = await overview(context, call.received_at)
     gauges = Gauges(
         jobs={str(status): n for status, n in counts.items()},
         ws_connections=context.hub.n_connections,
         update_delay=context.hub.stats.update_delay,
-        queue_depth=0,
-        queue_oldest_s=0.0,
+        queue_depth=standing.depth,
+        queue_oldest_s=(standing.oldest_ms or 0) / 1000,
         degraded=context.store.degraded is not None,
         version=__version__,
     )
@@ -79,7 +81,7 @@ async def get_metrics(call: Call) -> web.Response:
 async def get_system_health(call: Call) -> SystemHealth:
     """Everything an operator asks first when the server is slow."""
     context, now = call.context, call.received_at
-    short = health_view(context, now)
+    short, standing = health_view(context, now), await overview(context, now)
     sample = await context.resources.newest(now)
     return SystemHealth(
         status=short.status,
@@ -88,7 +90,12 @@ async def get_system_health(call: Call) -> SystemHealth:
         host=sample.host,
         process=sample.process,
         store={**context.store.stats(), "logs": msgspec.to_builtins(context.store.logs.stats())},
-        queue={"depth": 0, "oldestMs": None},
+        queue={
+            "depth": standing.depth,
+            "running": standing.running,
+            "oldestMs": standing.oldest_ms,
+            "paused": msgspec.to_builtins(standing.paused),
+        },
         connections={"open": context.hub.n_connections, "follows": len(context.follows)},
         services={name: duty.state() for name, duty in context.duties.items()},
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import Annotated, Any
 
 import msgspec
 
 from etlmon.core.access import EVERYONE, READERS
-from etlmon.core.errors import Conflict
 from etlmon.core.events import Event
 from etlmon.core.instants import format_instant, format_optional
 from etlmon.core.job import Failure, Health, Job, LogLine, Record, Status
@@ -25,6 +23,7 @@ from etlmon.core.views import (
 from etlmon.server.api.filtering import JobParams, Limit, job_query
 from etlmon.server.api.routes import Call, Route
 from etlmon.server.store.logs.query import LogQuery
+from etlmon.server.submitting import check_retry
 
 RECENT_LOGS = 20
 
@@ -258,16 +257,11 @@ async def _control(call: Call, action: str) -> JobView:
 
 
 async def retry(call: Call) -> JobView:
-    """Start a finished job again: a job that etlmon only observes has nothing to start, so this shows its command."""
+    """Queue a finished job anew: a job that etlmon only observes has nothing to start, so this shows its command."""
     job = await call.job()
-    if not job.is_final:
-        raise Conflict(f"The job is {job.status}: only a finished job can be retried.")
-    if job.command:
-        raise Conflict(
-            f"etlmon only watched this job and has nothing to start again: run {shlex.join(job.command)}",
-            extra={"command": list(job.command)},
-        )
-    raise Conflict("etlmon only watched this job and has nothing to start again: start it where it was started before.")
+    check_retry(job)
+    made = await call.context.submitting.retry(job.id, call.body.reason, call.identity, id_now={})
+    return view(made, call.context.now())
 
 
 async def annotate(call: Call) -> JobView:

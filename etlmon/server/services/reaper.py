@@ -6,13 +6,12 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from etlmon.server.services.clock_watch import ClockWatch
+
 if TYPE_CHECKING:
     from etlmon.server.recorder import Recorder
 
 logger = logging.getLogger(__name__)
-
-JUMP_MS = 5_000
-"""A difference between wall and monotonic time beyond this is a jump of the clock (or a suspended machine)."""
 
 
 class Reaper:
@@ -23,8 +22,7 @@ class Reaper:
 
     def __init__(self, recorder: Recorder, monotonic: Callable[[], float]) -> None:
         self._recorder = recorder
-        self._monotonic = monotonic
-        self._before: tuple[int, float] | None = None
+        self._watch = ClockWatch(monotonic)
 
     async def run_once(self, now: int) -> int:
         """How many jobs were ended."""
@@ -36,10 +34,7 @@ class Reaper:
 
     def _notice_jump(self, now: int) -> None:
         """Silence is measured in wall time: when the clock jumps, what was heard jumps with it."""
-        at = self._monotonic()
-        if self._before is not None:
-            jump = (now - self._before[0]) - round((at - self._before[1]) * 1000)
-            if abs(jump) > JUMP_MS:
-                self._recorder.clock_jumped(jump)
-                logger.warning("The clock jumped", extra={"action": "clock_jump", "ms": jump})
-        self._before = (now, at)
+        self._watch.look(now)
+        if self._watch.jump_ms:
+            self._recorder.clock_jumped(self._watch.jump_ms)
+            logger.warning("The clock jumped", extra={"action": "clock_jump", "ms": self._watch.jump_ms})

@@ -76,10 +76,17 @@ LEASES = "SELECT job_id, worker, lease_until FROM queue WHERE state = 3 ORDER BY
 """Who holds what."""
 PRUNE_WORKERS = "DELETE FROM worker WHERE last_seen_at < ?"
 """Workers silent for long."""
+PUT_SCHEDULE = """
+INSERT INTO schedule (name, spec, since) VALUES (?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET spec = excluded.spec, since = excluded.since WHERE spec <> excluded.spec
+"""
+"""A schedule as it is from now on."""
+SCHEDULE_SINCE = "SELECT since FROM schedule WHERE name = ?"
+"""Since when it is so."""
+NEXT_EXPIRY = "SELECT min(lease_until) FROM queue WHERE state = 3"
+"""When the next lease runs out."""
 TAKE_SLOT = "INSERT OR IGNORE INTO slot (name, at, job_id) VALUES (?, ?, ?)"
 """A slot is started once."""
-SLOT = "SELECT job_id FROM slot WHERE name = ? AND at = ?"
-"""Whether a slot was started."""
 PRUNE_SLOTS = "DELETE FROM slot WHERE at < ?"
 """Slots long gone by."""
 WAITING = "SELECT queue, state, priority, count(*), min(due_at) FROM queue WHERE state < 3 GROUP BY 1, 2, 3"
@@ -284,6 +291,12 @@ class QueueTable:
         """A schedule's slot is started with this job; False when it was before."""
         return self._write(TAKE_SLOT, (name, at, job_id)) == 1
 
+    def schedule_since(self, name: str, spec: str, now: int) -> int:
+        """Since when a schedule is known as ``spec``: from now on, if it is new."""
+        self._write(PUT_SCHEDULE, (name, spec, now))
+        since: int = self._db.execute(SCHEDULE_SINCE, (name,)).fetchone()[0]
+        return since
+
     def prune(self, before: int) -> int:
         """Forget workers and slots older than an instant; how many."""
         return self._write(PRUNE_WORKERS, (before,)) + self._write(PRUNE_SLOTS, (before,))
@@ -320,7 +333,7 @@ class QueueReads:
         """Who holds what."""
         return [Lease(*row) for row in await self._readers.fetch(LEASES)]
 
-    async def started_slots(self, name: str, at: int) -> str | None:
-        """The job that a schedule's slot was started with; None when it was not."""
-        rows = await self._readers.fetch(SLOT, (name, at))
-        return rows[0][0] if rows else None
+    async def next_expiry(self) -> int | None:
+        """When the next lease runs out."""
+        expiry: int | None = (await self._readers.fetch(NEXT_EXPIRY))[0][0]
+        return expiry

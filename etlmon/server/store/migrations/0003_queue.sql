@@ -50,6 +50,13 @@ CREATE TABLE worker (
     body BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+-- Since when a schedule is known as it is: slots before that are not made up for.
+CREATE TABLE schedule (
+    name TEXT NOT NULL PRIMARY KEY,
+    spec TEXT NOT NULL,
+    since INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- Slots of schedules that were started: each once.
 CREATE TABLE slot (
     name TEXT NOT NULL,
