@@ -32,11 +32,12 @@ def job_logs(context: Context, /, job_ids: tuple[str, ...], **options: Any) -> N
             client.get(f"/api/jobs/{job_id}/status")  # a search over ids would say nothing of one that is not there
     path = f"/api/jobs/{ids[0]}/logs" if len(ids) == 1 else "/api/logs"
     params = [] if len(ids) == 1 else [("jobs", "id:" + ",".join(ids))]
-    lines = _followed(context, ids, path, params, choice) if choice.follow else read(client, path, params, choice)
+    lines = followed(context, ids, path, params, choice) if choice.follow else read(client, path, params, choice)
     show_lines(printer, lines, names=len(ids) > 1, choice=choice)
 
 
-def _followed(context: Context, ids: list[str], path: str, params: list[tuple[str, Any]], choice: Choice) -> Any:
+def followed(context: Context, ids: list[str], path: str, params: list[tuple[str, Any]], choice: Choice) -> Any:
+    """The lines of these jobs and what comes, until all have ended."""
     client = context.client()
 
     def ended() -> bool:

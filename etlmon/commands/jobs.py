@@ -15,8 +15,12 @@ COMMANDS = {
     "pause": Entry("etlmon.commands.job_control:pause", "Ask jobs to hold still."),
     "resume": Entry("etlmon.commands.job_control:resume", "Let paused jobs go on."),
     "cancel": Entry("etlmon.commands.job_control:cancel", "Cancel jobs; this is final."),
+    "submit": Entry("etlmon.commands.job_submit:submit", "Queue a job; --follow shows its log."),
+    "retry": Entry("etlmon.commands.job_retry:retry", "Start finished jobs again."),
+    "priority": Entry("etlmon.commands.job_priority:priority", "Which queued job is sooner."),
+    "bulk": Entry("etlmon.commands.job_bulk:bulk", "Pause, resume, cancel or retry all that match."),
     "ls": Entry("etlmon.commands.job_list:list_jobs", "Same as list.", hidden=True),
     "get": Entry("etlmon.commands.job_show:show", "Same as show.", hidden=True),
 }
 
-jobs = LazyGroup("jobs", table=COMMANDS, help="List, show, watch, wait for and control jobs.")
+jobs = LazyGroup("jobs", table=COMMANDS, help="List, show, watch, wait for, submit and control jobs.")
