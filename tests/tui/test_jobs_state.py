@@ -129,6 +129,14 @@ def test_ended_jobs_leave_after_a_day_and_the_counts_follow() -> None:
     assert (state.counts["failed"], state.total) == (0, 1)
 
 
+def test_of_very_many_ended_jobs_the_oldest_are_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("etlmon.tui.jobs.state.MOST_JOBS", 3)
+    ended = [view(f"e{n}", "completed", at=T0 - n * 1000) for n in range(5)]
+    state = snapshot(view("runs"), *ended)
+    assert state.order == ["runs", "e0", "e1"]
+    assert state.counts["completed"] == 2
+
+
 def test_a_job_that_the_stream_takes_back_is_gone() -> None:
     state = snapshot(view("a"), view("b"))
     state.apply("job_gone", {"jobId": "a"}, 2, T0)

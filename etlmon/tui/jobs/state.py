@@ -31,7 +31,7 @@ FRESH_MS = 2000
 """How long the glyph of a changed status is reversed."""
 SAMPLES = 60
 """How many rates of a running job are kept: five minutes at one each five seconds."""
-MOST_JOBS = 50_000
+MOST_JOBS = 20_000
 """Ended jobs beyond this many are let go, oldest first."""
 
 _GROUP = {Status.FAILED: 0, Status.PAUSED: 1, Status.RUNNING: 2, Status.PENDING: 3}
