@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import compress
 from typing import Any
 
@@ -59,10 +60,18 @@ class Batch:
 
     def reject(self, at: int, column: str | None, reason: str) -> Reject:
         """The record at place ``at``, refused."""
-        record = None if self.records is None else self.records[at]
-        if record is None:
-            record = {name: self.column(place)[at] for place, name in enumerate(self.names)}
-        return Reject(source=self.source, line=self.line_of(at), column=column, reason=reason, record=record)
+        return Reject(source=self.source, line=self.line_of(at), column=column, reason=reason, record=self.record(at))
+
+    def record(self, at: int) -> dict[str, Any]:
+        """One record as a table."""
+        if self.records is not None:
+            return self.records[at]
+        return {name: column[at] for name, column in zip(self.names, self.columns, strict=True)}
+
+    @cached_property
+    def columns(self) -> list[Sequence[Any]]:
+        """All the columns."""
+        return [self.column(place) for place in range(len(self.names))]
 
 
 class Table:

@@ -24,7 +24,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
 class Checkpoint(msgspec.Struct, kw_only=True):
     """Where a job stands. Mutable: it grows as the job goes on, and is saved now and then.
 
-    ``moving``: all is written and is being put in place; ``moved`` are inodes of files that are to lie there.
+    ``moving``: all is written and is being put in place. ``key`` is what an upload's batches are told apart by.
     """
 
     config: str = ""
@@ -40,7 +40,7 @@ class Checkpoint(msgspec.Struct, kw_only=True):
     rejects: int = 0
     sums: dict[str, str] = {}
     moving: bool = False
-    moved: dict[str, int] = {}
+    key: str = ""
 
 
 def digest_of(config: Any) -> str:

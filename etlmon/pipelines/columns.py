@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from datetime import datetime
 from typing import Any
 
 from etlmon.core.pipeline_config import Column
@@ -129,6 +130,8 @@ class Rule:
                 return self._fast_integer
             case "number" if plain:
                 return self._fast_number
+            case "datetime" if plain and self.column.format is None:
+                return self._fast_datetime
             case _:
                 return self._fast_known
 
@@ -156,6 +159,20 @@ class Rule:
         except ValueError:
             return None
         return column if math.isfinite(sum(values)) and (not self._bounded or self._in_bounds(values)) else None
+
+    def _fast_datetime(self, column: Sequence[str]) -> Sequence[str] | None:
+        """All are written just as they would be; where few differ, those that are known are looked up instead."""
+        if len(set(column)) * 4 < len(column):
+            return self._fast_known(column)
+        if not (self._only_empty or self._nulls.isdisjoint(column)):
+            return None
+        try:
+            told = list(map(datetime.isoformat, map(datetime.fromisoformat, column)))
+        except ValueError:
+            return None
+        if told != list(column) and "\n".join(told).replace("+00:00", "Z") != "\n".join(column):
+            return None
+        return column if not self._bounded or self._in_bounds(list(column)) else None
 
     def _in_bounds(self, values: list[Any]) -> bool:
         low, high = self.column.low, self.column.high

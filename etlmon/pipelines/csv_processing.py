@@ -201,9 +201,10 @@ def _is_unique(column: OutColumn) -> bool:
 
 def _equal_but(found: Sequence[Any], given: Sequence[Any], bad: dict[int, str]) -> bool:
     """Whether nothing was changed but what is refused anyway."""
-    if not bad:
-        return list(found) == list(given)
-    return all(one == other or at in bad for at, (one, other) in enumerate(zip(found, given, strict=True)))
+    same = list(found)
+    for at in bad:
+        same[at] = given[at]
+    return same == list(given)
 
 
 def out_columns(config: CsvProcessing, names: Sequence[str], *, typed: bool) -> list[OutColumn]:

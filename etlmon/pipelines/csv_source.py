@@ -6,6 +6,7 @@ Which way a stretch is read never shows in what is read: only in how fast.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 from pathlib import Path
@@ -92,9 +93,9 @@ class CsvFile:
             if skip and (n := count_lines(block.text)) <= skip:
                 skip -= n
                 continue
-            text = self._plain_text(block) if not skip else None
-            if text is not None:
-                yield from self._plain(text, block)
+            lines = self._plain_lines(block) if not skip else None
+            if lines is not None:
+                yield from self._plain(*lines, block)
             else:
                 yield from self._general(Stretch(block, skip, blocks, self._form))
             skip = 0
@@ -104,38 +105,69 @@ class CsvFile:
             return {"base": 0, "line": 0, "skip": block.line + skip}
         return {"base": block.base, "line": block.line, "skip": skip}
 
-    def _plain_text(self, block: Block) -> str | None:
-        """The block's text with bare newlines, if in it each line is one record; else None."""
+    def _plain_lines(self, block: Block) -> tuple[list[str], dict[int, list[str]]] | None:
+        """The block's lines, if each is one record, and the records of those few that hold quotes; else None."""
         text, quote = block.text, self._form.quotechar
-        if block.escaped or "\x00" in text or (quote and quote in text):
+        if block.escaped or "\x00" in text:
             return None
         if "\r" in text:
             if text.count("\r") != text.count("\r\n"):
                 return None
             text = text.replace("\r\n", "\n")
-        return None if "\n\n" in text or text[:1] == "\n" else text
-
-    def _plain(self, text: str, block: Block) -> Iterator[Batch]:
+        if "\n\n" in text or text[:1] == "\n":
+            return None
         lines = text.split("\n")
         if lines[-1] == "":
             lines.pop()
+        if not quote or quote not in text:
+            return lines, {}
+        places = [at for at, line in enumerate(lines) if quote in line]
+        if len(places) * 3 > len(lines):
+            return None
+        rows = self._rows_of([lines[at] for at in places])
+        return (lines, dict(zip(places, rows, strict=True))) if rows is not None else None
+
+    def _rows_of(self, lines: list[str]) -> list[list[str]] | None:
+        """The records of lines with quotes; None unless each line is exactly one record."""
+        form = self._form
+        try:
+            rows = list(csv.reader(lines, delimiter=form.delimiter, quotechar=form.quotechar, strict=True))
+        except csv.Error:
+            return None
+        width = len(self.names)
+        return rows if len(rows) == len(lines) and all(len(row) == width for row in rows) else None
+
+    def _plain(self, lines: list[str], quoted: dict[int, list[str]], block: Block) -> Iterator[Batch]:
+        blank = self._form.delimiter * (len(self.names) - 1)
         for at in range(0, len(lines), self._batch_rows):
             part = lines[at : at + self._batch_rows]
-            yield self._plain_batch(part, block.line + at + 1, self._position(block, at + len(part)))
+            rows = {place - at: row for place, row in quoted.items() if at <= place < at + len(part)}
+            for place in rows:
+                part[place] = blank
+            yield self._plain_batch(part, rows, block.line + at + 1, self._position(block, at + len(part)))
 
-    def _plain_batch(self, lines: list[str], first: int, position: dict[str, int]) -> Batch:
+    def _plain_batch(
+        self, lines: list[str], quoted: dict[int, list[str]], first: int, position: dict[str, int]
+    ) -> Batch:
+        """``quoted`` are the records of lines that are blank in ``lines``."""
         delimiter, width = self._form.delimiter, len(self.names)
         if set(map(str.count, lines, repeat(delimiter))) != {width - 1}:
-            rows = [line.split(delimiter) for line in lines]
+            rows = [quoted[at] if at in quoted else line.split(delimiter) for at, line in enumerate(lines)]
             return self._checked_batch(rows, range(first, first + len(rows)), [], position)
         cells: list[str] = []
+        flat = delimiter.join(lines)
 
         def column(place: int) -> Sequence[str]:
             if not cells:
-                cells.extend(delimiter.join(lines).split(delimiter))
+                cells.extend(flat.split(delimiter))
+                for at, row in quoted.items():
+                    cells[at * width : (at + 1) * width] = row
             return cells[place::width]
 
         as_written = delimiter == "," and self._form.quotechar == '"' and width > 1
+        if as_written:
+            for at, row in quoted.items():
+                lines[at] = csv_line(row)
         return Batch(
             source=self.file.name,
             names=self.names,
@@ -154,7 +186,7 @@ class CsvFile:
             if [] in rows:  # blank lines are no records
                 lines = [line for line, row in zip(lines, rows, strict=True) if row]
                 rows = [row for row in rows if row]
-            if stretch.escaped or any("\x00" in cell for row in rows for cell in row):
+            if stretch.escaped or stretch.has_nul:
                 rows, lines = self._only_text(rows, lines, refused)
             position = self._position(*stretch.place(found.ended))
             yield self._checked_batch(rows, lines, refused, position)
@@ -221,6 +253,13 @@ class CsvFile:
             position=position,
             refused=refused,
         )
+
+
+def csv_line(row: Sequence[str]) -> str:
+    """A record as the CSV sink writes it, without its line end."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="").writerow(row)
+    return out.getvalue()
 
 
 def is_text(text: str) -> bool:

@@ -59,6 +59,7 @@ class Stretch:
         self._more = more
         self.pulled = 0
         self.escaped = False
+        self.has_nul = False
         self._starts: list[tuple[int, Block, int]] = []
         self._n_blocks = 0
         self.reader = csv.reader(
@@ -79,6 +80,7 @@ class Stretch:
             self.pulled += len(lines)
             self._n_blocks += 1
             self.escaped = self.escaped or block.escaped
+            self.has_nul = self.has_nul or "\x00" in block.text
             yield from lines
             block, skip = next(self._more, None), 0
 

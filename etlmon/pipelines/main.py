@@ -129,9 +129,9 @@ def run_pipeline(run: Run) -> Result:
         pipeline.give_up(None)
         return {"status": "cancelled", "summary": pipeline.summary() | {"reason": cancel.reason}}
     except (PipelineFailed, OSError, sqlite3.Error, MemoryError) as fault:
-        failure = fault if isinstance(fault, PipelineFailed) else failure_of(fault)
-        result = failed(failure, step=run.job.current_step)
-        pipeline.give_up(failure)
+        why = fault if isinstance(fault, PipelineFailed) else failure_of(fault)
+        result = failed(why, step=run.job.current_step)
+        pipeline.give_up(why)
         return result | {"summary": pipeline.summary()}
     return {"status": "completed", "summary": pipeline.summary()}
 

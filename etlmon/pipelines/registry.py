@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any, Protocol, assert_never
 
 from etlmon.core.pipeline_config import ApiUpload, CsvProcessing, FieldMapping, PipelineConfig
-from etlmon.pipelines.ends import PipelineFailed
 from etlmon.pipelines.run import Run
 
 
@@ -29,7 +28,13 @@ def open_pipeline(run: Run, config: PipelineConfig) -> Pipeline:
             from etlmon.pipelines.csv_processing import CsvPipeline
 
             return CsvPipeline(run, config)
-        case FieldMapping() | ApiUpload():
-            raise PipelineFailed("This pipeline is not here yet.")
+        case FieldMapping():
+            from etlmon.pipelines.field_mapping import MappingPipeline
+
+            return MappingPipeline(run, config)
+        case ApiUpload():
+            from etlmon.pipelines.api_upload import UploadPipeline
+
+            return UploadPipeline(run, config)
         case _:
             assert_never(config)

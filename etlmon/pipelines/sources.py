@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from etlmon.core.pipeline_config import Source
 from etlmon.core.text import hint
@@ -130,11 +129,3 @@ class Sources:
                     f"{name} was {how} while the job read it ({before.size} bytes then, {now.size} now).",
                     "Let the file be complete before the job starts, and submit it again.",
                 )
-
-
-def records_of(batch: Batch) -> list[dict[str, Any]]:
-    """The records of a batch as tables."""
-    if batch.records is not None:
-        return list(batch.records)
-    columns = [batch.column(place) for place in range(len(batch.names))]
-    return [dict(zip(batch.names, row, strict=True)) for row in zip(*columns, strict=True)] if columns else []

@@ -1,4 +1,4 @@
-"""A room for one job: its directories, a spool of its own, and attempts in this process or in one that may be killed."""
+"""A room for one job (attempts in this process or in one that may be killed), and an endpoint that misbehaves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +95,85 @@ def room(tmp_path: Path) -> Iterator[Room]:
     yield Room(tmp_path)
     use_reporter(before)
     reporter.close(timeout_s=0, away_s=0)
+
+
+Answerer = Callable[["FakeApi", str, list[Any]], tuple[int, dict[str, str], Any]]
+
+
+class _Quiet(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that hangs up, or is killed, is part of the play."""
+
+
+class FakeApi:
+    """``batches`` are those that were answered with 2xx, by key; ``tries`` all that came, in order."""
+
+    def __init__(self, answer: Answerer | None = None) -> None:
+        self.tries: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.batches: dict[str, list[Any]] = {}
+        self.lock = threading.Lock()
+        self.answer: Answerer = answer or (lambda endpoint, key, records: (200, {}, {}))
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                outer.take(self)
+
+            def log_message(self, *args: Any) -> None:
+                """Nothing."""
+
+        self.server = _Quiet(("127.0.0.1", 0), Handler)
+        self.server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.server.server_port}/records"
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def take(self, handler: BaseHTTPRequestHandler) -> None:
+        raw = handler.rfile.read(int(handler.headers["Content-Length"]))
+        if handler.headers["Content-Type"] == "application/x-ndjson":
+            records = [json.loads(line) for line in raw.splitlines()]
+        else:
+            body = json.loads(raw)
+            records = body if isinstance(body, list) else body["records"]
+        key = handler.headers["Idempotency-Key"]
+        with self.lock:
+            self.tries.append(key)
+            self.headers.append(dict(handler.headers))
+        status, headers, answer = self.answer(self, key, records)
+        if status == 0:  # hang up
+            handler.close_connection = True
+            if isinstance(answer, bytes):
+                handler.wfile.write(answer)
+            return
+        if 200 <= status < 300:
+            with self.lock:
+                self.batches.setdefault(key, records)
+        content = json.dumps(answer).encode()
+        handler.send_response(status)
+        for name, value in headers.items():
+            handler.send_header(name, value)
+        handler.send_header("Content-Length", str(len(content)))
+        handler.end_headers()
+        handler.wfile.write(content)
+
+    def taken(self) -> list[Any]:
+        """All the records that were taken."""
+        with self.lock:
+            return [record for records in self.batches.values() for record in records]
+
+    def close(self) -> None:
+        """End it."""
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+@pytest.fixture
+def api() -> Iterator[FakeApi]:
+    """An endpoint that takes everything, until it is told otherwise."""
+    running = FakeApi()
+    yield running
+    running.close()
