@@ -14,6 +14,7 @@ from etlmon.commands.lazy import Entry, LazyGroup, inherited_defaults
 COMMANDS = {
     "demo": Entry("etlmon.commands.demo:demo", "A server and real jobs over shipped data, to look at.", prints=False),
     "server": Entry("etlmon.commands.server:server", "Run the server in the foreground.", prints=False),
+    "worker": Entry("etlmon.commands.worker:worker", "Claim queued jobs and run them.", prints=False),
     "run": Entry("etlmon.commands.run:run", "Run a command as a job and report it.", prints=False),
     "tui": Entry("etlmon.commands.tui:tui", "The console, full screen: what `etlmon` alone opens.", prints=False),
     "jobs": Entry("etlmon.commands.jobs:jobs", "List, show, watch, wait for, submit and control jobs."),

@@ -27,7 +27,7 @@ from etlmon.tui.link_state import LinkState, Standing
 TOP = Path(__file__).parents[1]
 DOCS = TOP / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), TOP / "README.md", TOP / "CHANGELOG.md"])
-OPTIONS_AT = {"run": "run.md", "config": "config.md"}
+OPTIONS_AT = {"run": "run.md", "config": "config.md", "worker": "worker.md"}
 """Commands with a page of their own; the options of all others are in cli.md."""
 IN_DIALOGS = {"Choice", "LogPrompt"}
 """Widgets whose keys are told where they work, not on the page."""

@@ -45,7 +45,7 @@ class Context:
     def endpoint(self) -> Endpoint:
         """The server and the token that these options, the environment, the profile and this machine name."""
         if self._endpoint is None:
-            self._endpoint = self._find()
+            self._endpoint = self.find_endpoint()
             for warning in self._endpoint.warnings:
                 from etlmon.commands.output import note
 
@@ -64,11 +64,12 @@ class Context:
         by_default = known.origin == DEFAULT_ORIGIN
         if known.may_move or by_default:
             with suppress(Usage):  # a token file that is gone by now: the server says what it thinks of the token
-                found = self._find()
+                found = self.find_endpoint()
                 self._endpoint = found if by_default or found.origin == known.origin else known
         return self.endpoint()
 
-    def _find(self) -> Endpoint:
+    def find_endpoint(self) -> Endpoint:
+        """Looked for anew: nothing is kept, nothing said."""
         from etlmon.host.endpoint import find_endpoint
 
         return find_endpoint(

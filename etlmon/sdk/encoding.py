@@ -46,7 +46,13 @@ def _simple(value: Any) -> Any:
 
 
 def encode_lines(
-    job_id: str, lines: Sequence[str], levels: Sequence[str] | None, *, at: str, logger: str | None
+    job_id: str,
+    lines: Sequence[str],
+    levels: Sequence[str] | None,
+    *,
+    at: str,
+    logger: str | None,
+    fencing_token: int | None = None,
 ) -> list[bytes]:
     """The payloads of many log lines of one instant: the texts are encoded by one call, the rest is the same for all.
 
@@ -57,7 +63,8 @@ def encode_lines(
     texts = _ENCODER.encode_lines(lines).splitlines()
     around: dict[str, tuple[bytes, bytes]] = {}
     for level in set(levels) if levels is not None else ("info",):
-        empty = _ENCODER.encode(Line(job_id=job_id, at=at, message="", level=level, logger=logger))
+        line = Line(job_id=job_id, at=at, message="", level=level, logger=logger, fencing_token=fencing_token)
+        empty = _ENCODER.encode(line)
         head, mark, rest = empty.partition(b'"message":""')
         around[level] = (head + mark[:-2], rest)
     if levels is None:

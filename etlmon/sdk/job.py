@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, Final, TypeVar, overload
 
 from etlmon.host.clock import monotonic_s, new_id
-from etlmon.sdk import process
+from etlmon.sdk import command_pipe, process
 from etlmon.sdk.arguments import (
     metrics_of,
     milliseconds,
@@ -133,6 +133,11 @@ class Job:
         return self._reporter or self._plan.reporter or process.reporter()
 
     @property
+    def obeys(self) -> bool:
+        """Whether controls of the job are this process's to obey: its own, or one that its worker hands them on for."""
+        return self.is_ours or (self.joined and self._pid == os.getpid() and command_pipe.is_open())
+
+    @property
     def is_ours(self) -> bool:
         """Whether this process obeys for it and ends it: not a joined job, not one that a parent process opened."""
         return not self.joined and self._pid == os.getpid()
@@ -160,8 +165,10 @@ class Job:
             self._vitals = Vitals()
             self._report(self._plan.started(self.parent.id if self.parent is not None else None))
         process.enter(self)
-        if self.joined and self.total is not None:
-            self.measure({"recordsTotal": self.total})
+        if self.joined:
+            command_pipe.listen(process.obey)
+            if self.total is not None:
+                self.measure({"recordsTotal": self.total})
 
     def _join(self, job_id: str) -> None:
         self.id = job_id

@@ -76,7 +76,7 @@ def leave(job: Job) -> None:
 def _listen(job: Job) -> None:
     """Ask for commands exactly while a job of our own is open; a joined one's are its wrapper's business."""
     wanted = any(other.is_ours and other.reporter is job.reporter for other in _open.values())
-    job.reporter.on_command(_obey if wanted else None)
+    job.reporter.on_command(obey if wanted else None)
 
 
 def job_here() -> Job | None:
@@ -88,9 +88,10 @@ def job_here() -> Job | None:
     return outermost[0] if len(outermost) == 1 else None
 
 
-def _obey(command: CommandItem) -> None:
+def obey(command: CommandItem) -> None:
+    """Hand a command to its job, if that is open here and this process's to control."""
     for job in open_jobs():
-        if job.id == command.job_id and job.is_ours:
+        if job.id == command.job_id and job.obeys:
             job.control.obey(command)
             return
     # Its job has ended in the meantime: the final report settles the command.

@@ -159,18 +159,28 @@ class Reporter:
 
     @harmless
     def log_lines(
-        self, job_id: str, lines: Sequence[str], levels: Sequence[str] | None, *, at: int, logger: str | None
+        self,
+        job_id: str,
+        lines: Sequence[str],
+        levels: Sequence[str] | None,
+        *,
+        at: int,
+        logger: str | None,
+        fencing_token: int | None = None,
     ) -> None:
         """Take many log lines of one instant (ms), at a fraction of what ``log`` costs. ``levels`` None: all info."""
         running = self._running
         try:
-            payloads = encode_lines(job_id, lines, levels, at=format_instant(at), logger=logger)
+            payloads = encode_lines(
+                job_id, lines, levels, at=format_instant(at), logger=logger, fencing_token=fencing_token
+            )
         except UnicodeError:
             running = None
             payloads = []
         if running is None:
             for place, line in enumerate(lines):
-                self.log(job_id, levels[place] if levels is not None else "info", line, at=at, logger=logger)
+                level = levels[place] if levels is not None else "info"
+                self.log(job_id, level, line, at=at, logger=logger, fencing_token=fencing_token)
             return
         lost = len(payloads) - running.spool.append_lines(payloads)
         running.sender.ring()
@@ -239,6 +249,17 @@ class Reporter:
         """How many reports are not acknowledged yet."""
         running = self._running
         return max(0, running.spool.appended - running.spool.settled) if running is not None else 0
+
+    @property
+    def position(self) -> int:
+        """How many reports were taken so far: ``settled`` tells when the last of them is acknowledged."""
+        running = self._running
+        return running.spool.appended if running is not None else 0
+
+    def settled(self, position: int) -> bool:
+        """Whether everything up to a ``position`` is acknowledged (or given up)."""
+        running = self._running
+        return running is None or running.spool.settled >= position
 
     @property
     def dropped(self) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
@@ -87,6 +87,7 @@ class NoAnswer(msgspec.Struct, frozen=True):
     timed_out: bool = False
 
 
+T = TypeVar("T")
 Answer = Taken | Commands | OutOfStep | NotAllowed | TooLarge | Refused | Busy | NoAnswer
 
 
@@ -146,6 +147,16 @@ class Transport:
             return NoAnswer("the answer is not an etlmon server's list of commands")
         return Commands(found.items, reply.took_s)
 
+    def ask(self, method: str, path: str, body: bytes | None, form: type[T], *, again: bool = True) -> T | Answer:
+        """One request whose answer is a ``form``; ``again`` False: not a second time when a kept connection fails."""
+        reply = self._exchange(method, path, body, again=again)
+        if isinstance(reply, NoAnswer):
+            return reply
+        if reply.status != 200:
+            return _meaning(reply)
+        found: T | None = _decode(reply, form)
+        return NoAnswer("the answer is not an etlmon server's") if found is None else found
+
     def close(self) -> None:
         """Close the connection."""
         connection, self._connection = self._connection, None
@@ -166,11 +177,11 @@ class Transport:
             with contextlib.suppress(OSError):
                 connection.sock.close()
 
-    def _exchange(self, method: str, path: str, body: bytes | None) -> _Reply | NoAnswer:
+    def _exchange(self, method: str, path: str, body: bytes | None, *, again: bool = True) -> _Reply | NoAnswer:
         from http.client import HTTPException
 
         began = monotonic_s()
-        for kept in (self._connection is not None, False):
+        for kept in (again and self._connection is not None, False):
             try:
                 response = self._ask(method, path, body)
                 return self._read(response, began)
