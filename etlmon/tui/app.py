@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from textual.command import Provider
 
     from etlmon.host.endpoint import Endpoint
+    from etlmon.tui.steering.priority import Priorities
     from etlmon.tui.steering.steering import Steering
 
 FLUSH_S = 0.1
@@ -81,7 +82,7 @@ class Console(App[str]):
         Binding("d", "demo", "show the demo", id="console.demo", priority=True),
         Binding("t", "enter_token", "enter a token", id="console.token", priority=True),
         Binding("q", "leave", "back, quit", id="console.leave"),
-        Binding("ctrl+q", "quit", "quit", id="console.quit", show=False),
+        Binding("ctrl+q", "quit", "quit", id="console.quit", show=False, priority=True),
     ]
     TAB_MODES: ClassVar[dict[int, str]] = {1: "jobs", 2: "logs"}
     CSS = """
@@ -117,6 +118,7 @@ class Console(App[str]):
         self.past_commands: list[str] = []
         self.started_server: subprocess.Popen[bytes] | None = None
         self._steering: Steering | None = None
+        self._priorities: Priorities | None = None
         self.link = LinkState(server=server, since=now_ms(), read_only=read_only)
         self.rest = Rest(self.door)
         self.feed = Feed(self.door, self.rest, self.jobs, self.link, self.toast)
@@ -269,6 +271,10 @@ class Console(App[str]):
             return bool(self.toasts.shown(self.local_now())[0])
         return self.link.standing is wanted
 
+    def action_help_quit(self) -> None:
+        """Ctrl-C, which a terminal's person tries first."""
+        self.toast("ctrl+q leaves the console", "Jobs and server go on. q goes back.")
+
     def action_help(self) -> None:
         """Every key that works here."""
         from etlmon.tui.screens.help import open_help
@@ -321,8 +327,15 @@ class Console(App[str]):
         """Tell something for a few seconds."""
         self.toasts.tell(title, line, role, now=self.local_now())
 
+    def move_priority(self, jobs: Sequence[LiveJob], by: int) -> None:
+        """Put queued jobs before or behind others."""
+        from etlmon.tui.steering.priority import Priorities
+
+        self._priorities = self._priorities or Priorities(self)
+        self._priorities.move(jobs, by)
+
     def control(self, action: str, jobs: Sequence[LiveJob]) -> None:
-        """Pause, resume or cancel jobs."""
+        """Pause, resume, cancel or retry jobs."""
         from etlmon.tui.steering.steering import Steering
 
         self._steering = self._steering or Steering(self)

@@ -25,7 +25,7 @@ _FIND = (
     "filter failed find hit hit_before error error_before warning warning_before only without filters sort sort_left "
     "sort_right reverse next_mark context less_context search"
 )
-_ACT = "mark mark_all range unmark pause resume cancel retry"
+_ACT = "mark mark_all range unmark pause resume cancel retry sooner later pause_queue"
 _TAKE = "copy copy_id copy_json save export"
 _HEADINGS: Final = {
     **dict.fromkeys(_MOVE.split(), "MOVE"),
@@ -39,6 +39,8 @@ _KEYS: Final = {
     "slash": "/",
     "backslash": "\\",
     "colon": ":",
+    "plus": "+",
+    "minus": "-",
     "ampersand": "&",
     "vertical_line": "|",
     "less_than_sign": "<",

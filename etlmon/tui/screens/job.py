@@ -76,6 +76,9 @@ class JobScreen(FrameScreen):
         Binding("p", "control('pause')", "pause", id="job.pause"),
         Binding("u", "control('resume')", "resume", id="job.resume"),
         Binding("x", "control('cancel')", "cancel", id="job.cancel"),
+        Binding("R", "control('retry')", "retry", id="job.retry"),
+        Binding("plus", "priority(1)", "sooner: priority up", id="job.sooner"),
+        Binding("minus", "priority(-1)", "later: priority down", id="job.later"),
         Binding("y", "copy('id')", "copy id", id="job.copy_id"),
         Binding("Y", "copy('json')", "copy JSON", id="job.copy_json"),
         Binding("escape", "app.leave", "back", id="job.back"),
@@ -100,7 +103,7 @@ class JobScreen(FrameScreen):
         if live is None:
             return None
         history = self.console.jobs.histories.get(self.job_id)
-        return Detail(live=live, view=self._view, steps=self._steps, events=self._events, history=history)
+        return Detail(live=live, view=self._view, steps=self._steps, events=self._events, history=history, away=self.console.link.is_away)
 
     def compose(self) -> ComposeResult:
         """Crumb, tabs, the body of the tab, the keys."""
@@ -122,8 +125,8 @@ class JobScreen(FrameScreen):
             return [("tab", "next tab"), *HINTS]
         acts = []
         detail = self.detail
-        if detail is not None and detail.live.is_active and not self.console.is_read_only:
-            acts = [("p", "pause"), ("x", "cancel")]
+        if detail is not None and not self.console.is_read_only:
+            acts = [("p", "pause"), ("x", "cancel")] if detail.live.is_active else [("R", "retry")]
         return [("tab", "next tab"), ("l", "log"), *acts, ("y", "copy id"), ("Y", "copy JSON"), ("esc", "back")]
 
     # -- tabs
@@ -223,10 +226,16 @@ class JobScreen(FrameScreen):
     # -- what is done with the job
 
     def action_control(self, action: str) -> None:
-        """Pause, resume or cancel it."""
+        """Pause, resume, cancel or retry it."""
         detail = self.detail
         if detail is not None:
             self.console.control(action, [detail.live])
+
+    def action_priority(self, by: int) -> None:
+        """Put it before or behind others, while it waits in the queue."""
+        detail = self.detail
+        if detail is not None:
+            self.console.move_priority([detail.live], by)
 
     def action_copy(self, what: str) -> None:
         """Copy its id, or the whole of it as JSON."""

@@ -71,6 +71,9 @@ class JobsScreen(FrameScreen):
         Binding("p", "control('pause')", "pause", id="jobs.pause"),
         Binding("u", "control('resume')", "resume", id="jobs.resume"),
         Binding("x", "control('cancel')", "cancel", id="jobs.cancel"),
+        Binding("R", "control('retry')", "retry", id="jobs.retry"),
+        Binding("plus", "priority(1)", "sooner: priority up", id="jobs.sooner"),
+        Binding("minus", "priority(-1)", "later: priority down", id="jobs.later"),
         Binding("d", "side", "side pane", id="jobs.side"),
         Binding("o", "sort", "sort", id="jobs.sort"),
         Binding("O", "reverse", "reverse", id="jobs.reverse"),
@@ -213,7 +216,7 @@ class JobsScreen(FrameScreen):
 
     def hints(self) -> list[tuple[str, str]]:
         """Keys of the table; what changes things is left out for those who may not."""
-        acts = [] if self.console.is_read_only else [("p", "pause"), ("x", "cancel")]
+        acts = [] if self.console.is_read_only else [("p", "pause"), ("x", "cancel"), ("R", "retry")]
         head = [("enter", "open"), ("l", "logs"), ("/", "filter"), ("!", "failed"), ("space", "mark")]
         tail = [("d", "side pane"), (":", "command"), ("o", "sort"), ("w", "wide"), ("f", "freeze"), ("y", "copy")]
         return head + acts + tail
@@ -243,6 +246,8 @@ class JobsScreen(FrameScreen):
             self.state.filter(text, self.console.now())
         except Invalid as fault:
             self.query_one(Fault).say(shown(fault.errors[0].message if fault.errors else fault.detail))
+            self.state.filter(self._good_filter, self.console.now())
+            self._reordered()
             return
         self.query_one(Fault).say("")
         self._reordered()
@@ -358,8 +363,12 @@ class JobsScreen(FrameScreen):
         return [live.id for live in self.state.chosen(self.table.cursor)]
 
     def action_control(self, action: str) -> None:
-        """Pause, resume or cancel what is chosen."""
+        """Pause, resume, cancel or retry what is chosen."""
         self.console.control(action, self.state.chosen(self.table.cursor))
+
+    def action_priority(self, by: int) -> None:
+        """Put what is chosen and waits in the queue before or behind others."""
+        self.console.move_priority(self.state.chosen(self.table.cursor), by)
 
     async def action_logs(self) -> None:
         """The logs of what is chosen."""

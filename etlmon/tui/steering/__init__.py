@@ -1,1 +1,1 @@
-"""Pause, resume and cancel: what may be done, what the dialog says, how it goes."""
+"""Pause, resume, cancel, retry and priority: what may be done, what the dialog says, how it goes."""

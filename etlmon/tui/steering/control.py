@@ -1,4 +1,4 @@
-"""Pause, resume, cancel: which jobs it fits, which are left alone and why, and every word said about it. Pure.
+"""Pause, resume, cancel, retry: which jobs it fits, which are left alone and why, and every word said about it. Pure.
 
 Rights and states are the server's word: a plan is made from its dry run; here its reasons become short ones.
 """
@@ -20,7 +20,7 @@ TYPED_OVER = 20
 """More jobs than this are only cancelled after their number was typed."""
 RIGHTS = "Only an operator or "
 """How the server's refusal for want of rights begins."""
-PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled"}
+PAST: Final = {"pause": "paused", "resume": "resumed", "cancel": "cancelled", "retry": "retried"}
 
 
 class LeftAlone(msgspec.Struct, frozen=True):
@@ -95,6 +95,8 @@ def why_left(live: LiveJob, action: str, sentence: str, now: int, zone: tzinfo |
         return "is gone"
     if sentence.startswith("Nobody would obey"):
         return f"has no agent that could {action} it"
+    if action == "retry":
+        return _not_retried(live, sentence)
     if "counts as lost" in sentence:
         return "is lost: nobody would obey"
     if job.status in FINAL:
@@ -104,6 +106,16 @@ def why_left(live: LiveJob, action: str, sentence: str, now: int, zone: tzinfo |
         return "has just ended"
     if sentence.startswith("The job is "):
         return _standing(live, action)
+    return shown(sentence).rstrip(".") or "could not be asked"
+
+
+def _not_retried(live: LiveJob, sentence: str) -> str:
+    """Why there is nothing to start again; of a watched job with the command that started it, where it is known."""
+    if "only watched" in sentence:
+        _, _, how = sentence.partition("start again: ")
+        return "was only watched: " + (shown(how).rstrip(".") if how else "it cannot start from here")
+    if sentence.startswith("The job is "):
+        return f"is {live.job.status.value} still"
     return shown(sentence).rstrip(".") or "could not be asked"
 
 
@@ -127,6 +139,8 @@ def words(plan: Plan) -> Words:
     them = "it" if one else "them"
     typed = f"Type {plan.must_type} to {plan.action} {jobs}" if plan.must_type else ""
     match plan.action:
+        case "retry":
+            return _retry_words(plan, jobs, them, typed)
         case "cancel":
             runs = any(live.job.status is Status.RUNNING for live in plan.eligible)
             safe = f"Keep {them} running" if runs else f"Keep {them}"
@@ -145,6 +159,15 @@ def words(plan: Plan) -> Words:
     verb = plan.action.capitalize()
     question = f"{verb} {jobs}?" if not plan.left else f"{verb} {jobs} of {n + len(plan.left):,}?"
     return Words(f"{verb} job{'' if one else 's'}", question, safe, f"{verb} {jobs}", hint, typed)
+
+
+def _retry_words(plan: Plan, jobs: str, them: str, typed: str) -> Words:
+    """``Retry 12 failed jobs? 3 cannot start from here.``"""
+    failed = all(live.job.status is Status.FAILED for live in plan.eligible)
+    which = jobs.replace(" ", " failed ", 1) if failed else jobs
+    rest = f" {len(plan.left):,} cannot start from here." if plan.left else ""
+    title = "Retry job" if plan.n == 1 else "Retry jobs"
+    return Words(title, f"Retry {which}?{rest}", f"Leave {them}", f"Retry {jobs}", f"esc leaves {them}", typed)
 
 
 def _subject(plan: Plan) -> str:
@@ -221,6 +244,8 @@ def result(plan: Plan, settled: int, left: Sequence[LeftAlone]) -> Told:
 
 def one_result(action: str, name: str, *, obeyed: bool) -> Told:
     """What the control of one job has done."""
+    if action == "retry":
+        return Told(f"{name} retried", "it waits in the queue as a new job", "ok")
     if obeyed:
         return Told(f"{name} {PAST[action]}", "", "ok")
     return Told(f"{name} asked to {action}", "it answers at its next step", "ok")

@@ -35,7 +35,7 @@ class Steering:
         self.busy = False
 
     def begin(self, action: str, jobs: Sequence[LiveJob]) -> None:
-        """Pause, resume or cancel these jobs."""
+        """Pause, resume, cancel or retry these jobs."""
         if self.busy or not jobs:
             return
         if self.console.link.read_only:  # a viewer may control what is its own: the server judges
@@ -58,7 +58,7 @@ class Steering:
             self.busy = False
 
     async def _one(self, action: str, live: LiveJob) -> None:
-        """One pause or resume: no question."""
+        """One pause, resume or retry: no question."""
         now, zone = self.console.now(), self.console.zone
 
         def ask(client: Client) -> Told | None:
