@@ -7,12 +7,12 @@ server is back.
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -45,7 +45,8 @@ LOOK_S = 0.2
 """How often a control that is not yet obeyed is looked at."""
 LEAST_S = 0.25
 """The least time between two claims that brought nothing: a server that stops answers at once."""
-UNDERTAKER_S = 2.0
+UNDERTAKER_S = 1.0
+"""How often the undertaker hears that we live."""
 KILLED_S = 2.0
 """How long after the last kill the attempts have to give their jobs back."""
 LEAVE_S = 1.0
@@ -208,6 +209,7 @@ class Worker:
 
     def _begin(self, given: Given) -> None:
         self._lease_s = given.lease_ms / 1000
+        self._undertaker.limit(self._lease_s)
         room = self._rooms.of(given.spec.work_key or given.job.id)
         attempt = Attempt(given, self._bench, room, on_freed=self._freed, on_done=self._done)
         with self._changed:
@@ -254,8 +256,7 @@ class Worker:
             wait_ms = min(NEWS_MS, int(self._lease_s * 1000 / 3))
             if answer.commands or answer.lost:
                 wait_ms = 0
-                with contextlib.suppress(InterruptedError):
-                    threading.Event().wait(LOOK_S)
+                time.sleep(LOOK_S)
 
     def _hand_on(self, attempts: dict[str, Attempt], answer: Renewed) -> None:
         lost = set(answer.lost)

@@ -59,6 +59,12 @@ class Undertaker:
         self._groups.discard(group)
         self._say(f"-{group}\n")
 
+    def limit(self, limit_s: float) -> None:
+        """For how long the worker may stand still: a lease."""
+        if limit_s != self._limit_s:
+            self._limit_s = limit_s
+            self._say(f"={limit_s}\n")
+
     def beat(self) -> None:
         """The worker lives."""
         self._say("\n")

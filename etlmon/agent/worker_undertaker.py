@@ -13,7 +13,7 @@ import time
 
 
 def watch(limit_s: float) -> None:
-    """Read what the worker says: ``+pgid``, ``-pgid``, or nothing in a line; until its end of the pipe closes."""
+    """Read what the worker says in lines: ``+pgid``, ``-pgid``, ``=limit`` or nothing; until it closes its end."""
     groups: set[int] = set()
     heard_at = time.monotonic()
     rest = b""
@@ -34,6 +34,8 @@ def watch(limit_s: float) -> None:
                 groups.add(int(line[1:]))
             elif line[:1] == b"-":
                 groups.discard(int(line[1:]))
+            elif line[:1] == b"=":
+                limit_s = float(line[1:])
 
 
 def kill(groups: set[int]) -> None:

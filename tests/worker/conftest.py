@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -162,7 +161,8 @@ def open_yard(make_server: Callable[..., ServerProcess], tmp_path: Path, go: Pat
     def start(more: str = "") -> Yard:
         made = make_server()
         config = made.data_dir / "config.toml"
-        config.write_text(f"{more}\n[worker]\nallowed_roots = [{str(tmp_path)!r}]\n\n{definitions(go)}")
+        allowed = f"allowed_roots = [{str(tmp_path)!r}]\nallowed_hosts = ['127.0.0.1']"
+        config.write_text(f"{more}\n[worker]\n{allowed}\n\n{definitions(go)}")
         config.chmod(0o600)
         yards.append(Yard(made.start(), tmp_path))
         return yards[-1]
@@ -171,8 +171,7 @@ def open_yard(make_server: Callable[..., ServerProcess], tmp_path: Path, go: Pat
     for each in yards:
         for worker in each.workers:
             if worker.process.poll() is None:
-                if hasattr(os, "kill"):
-                    worker.send(signal.SIGCONT)
+                worker.send(signal.SIGCONT)
                 worker.kill()
 
 
