@@ -300,7 +300,13 @@ class Client:
         cls = CLASSES.get(answer.status, errors.EtlmonError)
         detail = str(problem["detail"])
         if cls is errors.NotAuthenticated and not self.endpoint.token:
-            detail += " No token was found: use --token-file or ETLMON_TOKEN, or run as the user who runs the server."
+            detail = (
+                "The server wants a token, and none was found: use --token-file or ETLMON_TOKEN, "
+                "or run as the user who runs the server."
+            )
+        elif cls is errors.NotAuthenticated and detail.startswith("This needs a token"):
+            whence = getattr(self.endpoint, "token_origin", None)
+            detail = f"The server refused the token{f' from {whence}' if whence else ''}: it is revoked or unknown."
         known = ("type", "title", "status", "detail", "errors")
         return cls(
             detail,

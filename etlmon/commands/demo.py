@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -41,6 +43,16 @@ def _perform(directory: Path, *, keep: bool, draw: bool) -> int:
     from etlmon.demo.stage import Stage
 
     stage = Stage(directory, rows_per_second=ROWS_PER_SECOND)
+
+    def leave(number: int, frame: object) -> None:
+        """The terminal is gone, or somebody ends us: nothing of the demo stays behind."""
+        stage.close()
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+        os._exit(128 + number)
+
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, leave)
     try:
         stage.open()
         click.echo(f"A server of the demo's own serves {stage.url}")
@@ -74,8 +86,6 @@ def _show(stage: Stage, *, draw: bool) -> Scene:
 
 
 def _hold(stage: Stage) -> None:
-    import signal
-
     click.echo(f"\nThe server goes on at {stage.url} until Ctrl-C. In another shell:")
     click.echo(f"  export ETLMON_DATA_DIR={stage.data_dir}\n  etlmon jobs list\n  etlmon logs -q rejected")
     try:

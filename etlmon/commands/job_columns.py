@@ -10,6 +10,7 @@ import msgspec
 from etlmon.commands.output import Column, Item, Look, instant_ms
 from etlmon.core.durations import format_duration, format_size
 from etlmon.core.glyphs import glyph, role
+from etlmon.core.ids import short_id
 
 FINAL = frozenset({"completed", "failed", "cancelled"})
 
@@ -46,11 +47,6 @@ def status_cell(job: Item, look: Look) -> str:
     control = job.get("controlPending")
     shown_word = f"{control.get('action')}{'…' if look.unicode else '...'}" if isinstance(control, dict) else word
     return f"{'' if job.get('durable', True) else '~'}{sign} {shown_word}"
-
-
-def short_id(text: str) -> str:
-    """The end of a UUID (its random part), the whole of any other id."""
-    return text[-8:] if len(text) == 36 and text.count("-") == 4 else text
 
 
 def id_cell(job: Item, look: Look) -> str:

@@ -69,7 +69,7 @@ def _slots(item: Item, look: Look) -> str:
 
 
 def _jobs(item: Item, look: Look) -> str:
-    from etlmon.commands.job_columns import short_id
+    from etlmon.core.ids import short_id
 
     ids = [str(each["jobId"]) for each in item["running"]]
     return ",".join(short_id(each) if look.terminal else each for each in ids)

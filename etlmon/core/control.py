@@ -41,8 +41,9 @@ def resume(job: Job, report: r.Resumed, at: int, context: Context) -> Verdict:
     after, settles, pending = _obeyed(job, report, "resume")
     by, detail = _by(pending, context)
     after = unpaused(after, at)
+    since = None if after.progressed_at is None else at  # the pause is no time in which nothing was done
     event = Event(kind=EventKind.RESUMED, job_id=job.id, at=at, by=by, detail=detail)
-    return Accepted(job=replace(after, status=Status.RUNNING, progressed_at=None), events=(event,), settles=settles)
+    return Accepted(job=replace(after, status=Status.RUNNING, progressed_at=since), events=(event,), settles=settles)
 
 
 def refuse(job: Job, report: r.ControlRefused, at: int, context: Context) -> Verdict:

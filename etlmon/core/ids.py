@@ -20,3 +20,8 @@ def uuid7(at_ms: int, random: bytes) -> str:
 def is_job_id(text: str) -> bool:
     """Whether an agent may use ``text`` as a job id."""
     return JOB_ID.fullmatch(text) is not None
+
+
+def short_id(text: str) -> str:
+    """The end of a UUID (its random part), the whole of any other id: short, and still to be told from others."""
+    return text[-8:] if len(text) == 36 and text.count("-") == 4 else text

@@ -129,10 +129,10 @@ def hint_line(width: int, hints: Sequence[tuple[str, str]], *, last: tuple[str, 
     """The keys of a screen: the most useful first; those at the end give way, ``? help`` stays."""
     end: Line = [Span(last[0], "accent"), Span(f" {last[1]} ", "muted")]
     left: Line = [Span(" ")]
-    room = width - line_width(end) - 2
+    room = width - line_width(end) - 1
     for key, word in hints:
         piece = [Span(key, "accent"), Span(f" {word}  ", "muted")]
-        if line_width(left) + line_width(piece) > room:
+        if line_width(left) + line_width(piece) - 2 > room:
             break
         left += piece
     return spread(left, end, width)

@@ -98,8 +98,9 @@ class LinkState(msgspec.Struct, kw_only=True):
         if self.is_away and self.away_at is not None:
             ago = figures.worked(now - self.away_at)
             at = figures.clock(self.away_at, zone)
+            whom = self.server or self.url or "the server"
             return (
-                f"No word from {self.server} since {at} ({ago}). What you see is from then. Jobs go on running.",
+                f"No word from {whom} since {at} ({ago}). What you see is from then. Jobs go on running.",
                 "ctrl+r now",
             )
         if self.degraded and self.standing is Standing.LIVE:

@@ -86,7 +86,7 @@ def test_a_problem_becomes_the_error_it_stands_for(raw, client, status, cls):
 
 def test_without_a_token_a_401_says_how_to_give_one(raw, client_of):
     raw.answers = [answer(b'{"detail":"No token."}', status="401 X")]
-    with pytest.raises(errors.NotAuthenticated, match="No token was found: use --token-file or ETLMON_TOKEN"):
+    with pytest.raises(errors.NotAuthenticated, match="none was found: use --token-file or ETLMON_TOKEN"):
         client_of(raw.url, None).get("/api/jobs")
 
 

@@ -162,6 +162,20 @@ def test_paused_time_counts_neither_as_work_nor_toward_the_deadline() -> None:
     assert (resumed.job.deadline_at, resumed.job.execution_ms(T0 + 45_000)) == (T0 + 90_000, 15_000)
 
 
+def test_a_pause_is_not_held_against_the_rate() -> None:
+    reports = [(r.Progress(job_id="j1", records_processed=n * 10), T0 + n * 1000) for n in range(1, 31)]
+    job = started()
+    for report, at in [
+        *reports, (r.Paused(job_id="j1"), T0 + 30_000), (r.Resumed(job_id="j1"), T0 + 90_000),
+        (r.Progress(job_id="j1", records_processed=310), T0 + 91_000),
+    ]:  # fmt: skip
+        verdict = apply(job, report, at, BY_ANA)
+        assert isinstance(verdict, Accepted)
+        assert verdict.job is not None
+        job = verdict.job
+    assert job.metrics["processingRate"] == pytest.approx(10, rel=0.01)
+
+
 def test_a_paused_job_says_who_paused_it_and_why_until_it_goes_on() -> None:
     asked = control.request_control(
         started(), "pause", by="ana", reason="disk", command_id="c1", now=T0 + 1, obeyed_by_nobody=False

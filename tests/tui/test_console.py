@@ -192,3 +192,44 @@ async def test_a_window_that_is_too_small_says_so_and_recovers(server: ServerPro
         await seat.hides("STATUS")
         await seat.pilot.resize_terminal(100, 24)
         await seat.shows("STATUS", "stripe_payouts")
+
+
+async def test_after_one_jobs_log_the_logs_tab_shows_all_again_and_no_filter_is_left(server: ServerProcess) -> None:
+    ids = cast(server)
+    server.report(log(ids["load_01"], "of the first"), log(ids["load_02"], "of the second"))
+    async with console(server) as seat:
+        seat.app.screen.table.point_at(ids["load_01"])  # type: ignore[attr-defined]
+        await seat.press("l")
+        await seat.shows("of the first")
+        assert "of the second" not in seat.text
+        await seat.press("ampersand")
+        await seat.types("nothing_like_it")
+        await seat.press("enter")
+        await seat.shows("No line matches")
+        await seat.press("q")
+        await seat.shows("STATUS")
+        await seat.press("2")
+        await seat.shows("of the first", "of the second", "401 Unauthorized")
+
+
+async def test_after_a_filter_the_table_begins_at_its_top_and_says_what_is_above(server: ServerProcess) -> None:
+    ids = cast(server, 60)
+    async with console(server, size=(120, 20)) as seat:
+        await seat.press("end")
+        await seat.shows("above")
+        seat.app.screen.table.point_at(ids["load_59"])  # type: ignore[attr-defined]
+        await seat.press("slash")
+        await seat.types("status:running")
+        await seat.press("enter", "escape")
+        await seat.shows("stripe_payouts", "all jobs")
+        assert "above" not in seat.text
+
+
+async def test_ascii_draws_ascii_alone(server: ServerProcess) -> None:
+    cast(server)
+    async with console(server, ascii_only=True, size=(170, 40)) as seat:
+        await seat.shows("stripe_payouts", "LIVE")
+        for keys in ((), ("enter",), ("tab", "tab"), ("escape",), ("question_mark",), ("escape",), ("x",), ("escape",)):
+            await seat.press(*keys)
+            await seat.pilot.pause(0.3)
+            assert seat.text.isascii(), [char for char in seat.text if not char.isascii()]

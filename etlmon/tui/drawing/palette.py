@@ -103,7 +103,16 @@ DARK, LIGHT, ANSI = "etlmon-dark", "etlmon-light", "ansi-dark"
 class Palette:
     """Looks → terminal styles, for one theme. ``colour=False`` tells states apart by bold and dim alone."""
 
-    def __init__(self, variables: Mapping[str, str], *, dark: bool, ansi: bool = False, colour: bool = True) -> None:
+    def __init__(
+        self,
+        variables: Mapping[str, str],
+        *,
+        dark: bool,
+        ansi: bool = False,
+        colour: bool = True,
+        ascii_only: bool = False,
+    ) -> None:
+        self.ascii_only = ascii_only
         self.ansi = ansi
         self.colour = colour
         self.has_track = colour and not ansi

@@ -6,11 +6,18 @@ All text from outside goes through ``core.text.shown`` before it becomes a span.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from rich.cells import cell_len, set_cell_size
 
 ELLIPSIS = "…"
+
+
+ASCII: Final = str.maketrans(
+    "●○◐↻▸✓▲✗‖⊘◆▌▎▏▍▋▊▉█·…–—›→←↑↓▼×─│╭╮╰╯",
+    "*.o~>+!x=-*||||####-.-->><^vvx-|++++",
+)
+"""Each sign that the console draws → its stand-in of one cell, for terminals that have no other characters."""
 
 
 class Span(NamedTuple):

@@ -37,6 +37,8 @@ class Detail(msgspec.Struct, frozen=True, kw_only=True):
     steps: Sequence[StepTime] = ()
     events: Sequence[Data] = ()
     history: History | None = None
+    away: bool = False
+    """Whether the server is away, so that what is missing cannot be asked for."""
 
 
 def crumb_line(detail: Detail, width: int, scene: Scene, pill: Line | None) -> Line:
@@ -81,7 +83,8 @@ def overview(detail: Detail, width: int, height: int, scene: Scene, *, dotted: b
     entries = detail.view.get("recentLogs") or []
     left = max(3, height - len(lines) - 1 - len(blank))
     head = spread([Span("  LAST LINES", "muted")], [Span("l", "accent"), Span(" whole log ", "muted")], width)
-    tail = job_panel.log_lines(entries, room, scene, most=left, whole_words=True) or [[Span("No lines yet.", "muted")]]
+    none = "No lines yet." if detail.view else "Not read yet." if not detail.away else "Not known: the server is away."
+    tail = job_panel.log_lines(entries, room, scene, most=left, whole_words=True) or [[Span(none, "muted")]]
     return [*lines, *blank, head, *_indented(tail)]
 
 

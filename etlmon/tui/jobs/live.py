@@ -195,7 +195,7 @@ def _failure(data: Data | None) -> Failure | None:
         kind = FailureKind.ERROR
     return Failure(
         kind=kind,
-        message=shown(str(data.get("message") or kind.value)),
+        message=shown(str(data.get("message") or kind.value), keep_newlines=True),
         error_type=_text(data.get("errorType")),
         exit_code=data.get("exitCode"),
         signal=_text(data.get("signal")),

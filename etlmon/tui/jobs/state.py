@@ -135,7 +135,7 @@ class JobsState:
     def _tell(self, before: LiveJob | None, after: LiveJob, now: int) -> None:
         job = after.job
         if job.status is Status.FAILED:
-            message = job.failure.message if job.failure is not None else ""
+            message = job.failure.message.split("\n", 1)[0] if job.failure is not None else ""
             self.failures.append(Failure(job.id, job.name, message, job.execution_ms(now)))
         if job.status in FINAL and before is not None and before.is_active:
             self.ended.append(after)

@@ -102,8 +102,14 @@ class JobScreen(FrameScreen):
         live = self.console.jobs.jobs.get(self.job_id) or self._live
         if live is None:
             return None
-        history = self.console.jobs.histories.get(self.job_id)
-        return Detail(live=live, view=self._view, steps=self._steps, events=self._events, history=history, away=self.console.link.is_away)
+        return Detail(
+            live=live,
+            view=self._view,
+            steps=self._steps,
+            events=self._events,
+            history=self.console.jobs.histories.get(self.job_id),
+            away=self.console.link.is_away,
+        )
 
     def compose(self) -> ComposeResult:
         """Crumb, tabs, the body of the tab, the keys."""

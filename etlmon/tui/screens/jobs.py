@@ -203,6 +203,8 @@ class JobsScreen(FrameScreen):
         left = " ".join(filter(None, ("failed only" if state.failed_only else "", state.filter_text))) or "all jobs"
         n = len(state.order)
         right = [f"{n:,} job{'' if n == 1 else 's'}" + (f" of {state.total:,}" if n < state.total else ""), "last 24h"]
+        if above := self.table.n_above:
+            right.insert(0, f"{above:,} above")
         if state.marks:
             hidden = f" ({state.hidden_marks} hidden)" if state.hidden_marks else ""
             right.insert(0, f"{len(state.marks)} marked{hidden}")
@@ -289,7 +291,7 @@ class JobsScreen(FrameScreen):
         self._reordered()
 
     def _reordered(self) -> None:
-        self.table.show_changes((), reordered=True, now=self.console.now())
+        self.table.show_order()
         self._show_empty()
         self.redraw_frame()
 

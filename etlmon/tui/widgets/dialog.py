@@ -46,7 +46,7 @@ class Dialog(Vertical):
     def on_mount(self) -> None:
         """The border takes its role's colour."""
         palette: Palette = self.app.palette  # type: ignore[attr-defined]
-        self.styles.border = ("round", colour_of(palette, self.role))
+        self.styles.border = ("ascii" if palette.ascii_only else "round", colour_of(palette, self.role))
         self.styles.border_title_color = colour_of(palette, self.role)
 
     def fit(self, widest: int, height: int) -> None:

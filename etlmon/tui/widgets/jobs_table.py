@@ -219,6 +219,17 @@ class JobsTable(ScrollView, can_focus=True):
 
     _cursor_line = 0
 
+    def show_order(self) -> None:
+        """The order that a person asked for: from its top, as far as the cursor's job stays in sight."""
+        at, height = self.state.place.get(self.cursor or "", 0), self.body_height
+        self._cursor_line = at if at < height else height // 2
+        self._take_order()
+
+    @property
+    def n_above(self) -> int:
+        """Rows above the first one that is seen."""
+        return min(self.scroll_offset.y, len(self.state.order))
+
     def _line_of_cursor(self) -> int:
         at = self.state.place.get(self.cursor or "")
         return 0 if at is None else at - self.scroll_offset.y

@@ -9,12 +9,14 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from etlmon.tui.drawing.palette import Palette
-from etlmon.tui.drawing.spans import Line, Span, fitted
+from etlmon.tui.drawing.spans import ASCII, Line, Span, fitted
 
 
 def strip_of(line: Sequence[Span], width: int, palette: Palette, ground: str | None = None) -> Strip:
     """The line as a strip of exactly ``width`` cells."""
     style = palette.style
+    if palette.ascii_only:
+        line = [Span(text.translate(ASCII), look) for text, look in line]
     return Strip([Segment(text, style(look, ground)) for text, look in fitted(line, width) if text], width)
 
 

@@ -105,13 +105,12 @@ class LogsPane(LogKeys):
         return self.app  # type: ignore[return-value]
 
     def follow_jobs(self, job_ids: tuple[str, ...], names: Mapping[str, str]) -> None:
-        """Other jobs' lines; what was filtered and searched for stays."""
-        wanted, around, term = self.lines.filter, self.lines.around, self.lines.term
+        """Other jobs' lines, none hidden: what was filtered in one log would make another look empty."""
+        if job_ids == self.job_ids:
+            return
         self.workers.cancel_group(self, "log-feed")
         self._feed = None
         self._set_log(job_ids, names)
-        self.lines.choose(wanted, around)
-        self.lines.search(term)
         if self.is_attached:
             self.view.show_log(self.lines, self.lanes, single=self.settings.single)
             self.tick()

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from textual.timer import Timer
 
 from etlmon.core.errors import EtlmonError
-from etlmon.tui.drawing.spans import Line, Span, cut, spread
+from etlmon.core.ids import short_id
+from etlmon.tui.drawing.spans import Line, Span, cut, line_width, spread
 from etlmon.tui.jobs import panel as job_panel
 from etlmon.tui.jobs.panel import StepTime, parse_steps
 from etlmon.tui.widgets.frame_lines import FrameLine
@@ -78,9 +79,8 @@ class SidePane(FrameLine):
         if live is None:
             return [[Span(" No job here.", "muted")]]
         scene = self.console.scene
-        title = spread(
-            [Span(cut(live.job.name, width - 10), "text bold")], [Span(live.id.replace("-", "")[-8:], "muted")], width
-        )
+        end = [Span(" " + cut(short_id(live.id), width // 2), "muted")]
+        title = spread([Span(cut(live.job.name, width - line_width(end)), "text bold")], end, width)
         lines: list[Line] = [title]
         lines += job_panel.head_lines(live, width, scene, dotted=not self.palette.has_track)
         if steps := job_panel.step_lines(self._steps, width, scene, ended=not live.is_active, most=max(2, height // 4)):
