@@ -303,7 +303,7 @@ def _paths(keys: Keys) -> tuple[str, ...]:
 
 
 def _kind(keys: Keys, path: str, ends: Mapping[str, tuple[str, ...]]) -> str:
-    name = path.lower()
+    name = path.lower().rstrip("*")
     for packed in _PACKED:
         name = name.removesuffix(packed)
     guessed = next((kind for kind, known in ends.items() if name.endswith(known)), "")

@@ -18,9 +18,9 @@ from etlmon.pipelines.blocks import Block
 MAX_FIELD = 2_000_000
 """Characters of one field; csv keeps four bytes for each."""
 ASK = 16
-"""Records that are asked for at once: any of them may be as long as a field may be."""
-MAX_BLOCKS = 2
-"""A batch takes in at most so many further blocks."""
+"""At most so many records are asked for at once, and one alone after some that took a block or more."""
+MAX_BLOCKS = 1
+"""A batch that took in more further blocks than this is complete."""
 
 
 class Rows(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,6 +62,7 @@ class Stretch:
         self.has_nul = False
         self._starts: list[tuple[int, Block, int]] = []
         self._n_blocks = 0
+        self._ask = 1
         self.reader = csv.reader(
             self._feed(block, skip),
             delimiter=form.delimiter,
@@ -108,11 +109,13 @@ class Stretch:
         errors: list[tuple[int, int, str]] = []
         reader, before = self.reader, self._n_blocks
         while len(rows) < most and self._n_blocks - before <= MAX_BLOCKS and not self.is_over:
-            ask = max(1, min(ASK, most - len(rows), self.pulled - reader.line_num))
+            ask = max(1, min(self._ask, most - len(rows), self.pulled - reader.line_num))
+            blocks = self._n_blocks
             try:
                 rows.extend(islice(reader, ask))  # what was read before an error stays
             except csv.Error as fault:
                 errors.append((len(rows), reader.line_num, said(fault)))
+            self._ask = 1 if self._n_blocks > blocks else min(ASK, self._ask * 2)
             if self.pulled == 0:
                 break
         return rows, errors

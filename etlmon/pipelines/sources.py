@@ -63,14 +63,16 @@ class Sources:
         """Learn the columns of all files, and that they are the same."""
         for file in self._files:
             source = self._opened(file)
-            source.read_header()
+            try:
+                source.read_header()
+            finally:
+                source.close()
             if not self.names:
                 self.names = source.names
             elif self._config.kind == "jsonl":
                 self.names = tuple(dict.fromkeys((*self.names, *source.names)))
             elif source.names and set(source.names) != set(self.names):
                 raise self._unlike(source.names, file)
-            source.close()
 
     def _unlike(self, names: Sequence[str], file: Path) -> PipelineFailed:
         first, name = self._files[0].name, file.name

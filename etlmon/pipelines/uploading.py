@@ -63,7 +63,6 @@ class Uploader:
         self._parcels: queue.Queue[Parcel | None] = queue.Queue()
         self.ends: queue.Queue[Confirmed | PipelineFailed] = queue.Queue()
         self._stopped = threading.Event()
-        self._draining = threading.Event()
         self.retries = 0
         self.window = config.concurrency * 2
         timeout_s = config.timeout / 1000
@@ -86,7 +85,6 @@ class Uploader:
 
     def stop(self, *, at_once: bool) -> None:
         """Begin nothing more. What is under way is waited for a little, unless ``at_once``."""
-        self._draining.set()
         self._stopped.set()
         for _ in self._threads:
             self._parcels.put(None)
@@ -108,6 +106,7 @@ class Uploader:
                 self._journal.confirm(confirmed)
                 self.ends.put(confirmed)
             except PipelineFailed as failure:
+                self._stopped.set()  # nothing more is begun: the job is about to fail
                 self.ends.put(failure)
             except Exception as fault:  # noqa: BLE001 - whatever it is, the job must not wait for this thread
                 self.ends.put(PipelineFailed(f"The upload broke: {type(fault).__name__}: {fault}."))
