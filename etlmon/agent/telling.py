@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import Any
@@ -68,7 +69,11 @@ def failure_of(ending: Ending, tail: tuple[str, ...]) -> Failure:
     """Why the command failed, in its own last words where it has any."""
     if ending.signum is not None:
         name = signal_name(ending.signum)
-        return Failure(kind=FailureKind.KILLED, message=f"killed by {name}", signal=name, stderr_tail=tail)
+        why = ": the reader of its output left" if ending.signum == signal.SIGPIPE else ""
+        return Failure(kind=FailureKind.KILLED, message=f"killed by {name}{why}", signal=name, stderr_tail=tail)
+    if ending.code == 128 + signal.SIGPIPE:  # a shell's word for it; what was printed last explains nothing
+        message = f"exit code {ending.code}: the reader of its output left (SIGPIPE)"
+        return Failure(kind=FailureKind.ERROR, message=message, exit_code=ending.code, stderr_tail=tail)
     error_type, said = _last_words(tail)
     message = f"exit code {ending.code}" + (f": {said}" if said else "")
     return Failure(
