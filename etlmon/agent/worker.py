@@ -7,15 +7,16 @@ server is back.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import signal
 import socket
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 
@@ -66,6 +67,34 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tell: Callable[[str], None]
 
 
+class SignalBell:
+    """What wakes the main thread: SIGTERM and SIGINT, which are counted, and other threads.
+
+    A pipe, since a handler that takes a lock may find its own thread holding it.
+    """
+
+    def __init__(self) -> None:
+        self.asked = 0
+        """How often the worker was asked to stop."""
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        os.set_blocking(self._write, False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+
+    def ring(self) -> None:
+        """Wake the main thread; from any."""
+        with contextlib.suppress(BlockingIOError):
+            os.write(self._write, b"\0")
+
+    def wait(self, timeout_s: float) -> None:
+        """Until somebody rings, or for so long."""
+        select.select((self._read,), (), (), timeout_s)
+        with contextlib.suppress(BlockingIOError):
+            self.asked += sum(number in (signal.SIGTERM, signal.SIGINT) for number in os.read(self._read, 4096))
+
+
 class Worker:
     """One worker process, from ``run`` to its drain."""
 
@@ -86,8 +115,7 @@ class Worker:
         self._attempts: dict[str, Attempt] = {}
         self._n_busy = 0
         self._changed = threading.Condition(self._lock)
-        self._news = threading.Event()
-        self._asked = 0
+        self._bell = SignalBell()
         self._draining = threading.Event()
         self._lease_s = LEASE_S
         self._claims = Wire(self._source)
@@ -97,8 +125,6 @@ class Worker:
 
     def run(self) -> int:
         """Until SIGTERM or SIGINT, and then until every job is given back; the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._heed)
         logging.getLogger(LOGGER).addHandler(logging.NullHandler())
         self._reporter = Reporter(self._source, spool_dir=self._options.data_dir / "spool", source="worker")
         self._undertaker = Undertaker(self._lease_s)
@@ -111,8 +137,8 @@ class Worker:
             thread.start()
         many = f"{self._options.concurrency} at a time, queue {', '.join(self._options.queues)}"
         self._options.tell(f"etlmon worker {self._me.id} for {self._endpoint.shown_url} ({many})")
-        while not self._asked:
-            self._news.wait(UNDERTAKER_S)
+        while not self._bell.asked:
+            self._bell.wait(UNDERTAKER_S)
             self._undertaker.beat()
         return self._leave()
 
@@ -134,10 +160,6 @@ class Worker:
             grace_ms=options.grace_ms,
         )
 
-    def _heed(self, number: int, frame: FrameType | None) -> None:
-        self._asked += 1
-        self._news.set()
-
     def _leave(self) -> int:
         """Drain: no new claims, every job to a checkpoint and back to the queue; what does not obey is killed."""
         self._draining.set()
@@ -158,13 +180,12 @@ class Worker:
     def _all_over(self, limit_s: float, *, hasty: bool) -> bool:
         """Whether every attempt is done in time; ``hasty``: a second signal ends the wait."""
         until = monotonic_s() + limit_s
-        while monotonic_s() < until and not (hasty and self._asked > 1):
+        while monotonic_s() < until and not (hasty and self._bell.asked > 1):
             self._undertaker.beat()
-            self._news.clear()
             with self._changed:
                 if not self._attempts:
                     return True
-            self._news.wait(min(UNDERTAKER_S, max(0.0, until - monotonic_s())))
+            self._bell.wait(min(UNDERTAKER_S, max(0.0, until - monotonic_s())))
         with self._changed:
             return not self._attempts
 
@@ -234,7 +255,7 @@ class Worker:
             if self._attempts.get(attempt.given.job.id) is attempt:
                 del self._attempts[attempt.given.job.id]
             self._changed.notify_all()
-        self._news.set()
+        self._bell.ring()
 
     # -- the beat -----------------------------------------------------------------------------------------------
 
