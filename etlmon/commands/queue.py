@@ -49,7 +49,11 @@ def pause(context: Context, /, name: str, reason: str | None) -> None:
 @_queue_options
 def resume(context: Context, /, name: str, reason: str | None) -> None:
     """Give out the jobs of a queue (all, unless one is named) again."""
-    _put(context, "resume", name, reason)
+    client = context.client()
+    paused = [str(each["queue"]) for each in client.get("/api/queue")["paused"]] if name == EVERY_QUEUE else []
+    for each in paused[1:]:
+        client.put("/api/queue/resume", body={"queue": each})
+    _put(context, "resume", paused[0] if paused else name, reason)
 
 
 def _put(context: Context, action: str, name: str, reason: str | None) -> None:

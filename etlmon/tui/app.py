@@ -22,6 +22,7 @@ from etlmon.tui.jobs.cells import Scene
 from etlmon.tui.jobs.live import LiveJob
 from etlmon.tui.jobs.state import JobsState
 from etlmon.tui.link_state import LinkState, Standing
+from etlmon.tui.queue.state import QueueState
 from etlmon.tui.rest import Rest
 from etlmon.tui.screens.frame import FrameScreen
 from etlmon.tui.screens.jobs import JobsScreen
@@ -52,6 +53,12 @@ def _logs_screen() -> FrameScreen:
     return LogsScreen()
 
 
+def _queue_screen() -> FrameScreen:
+    from etlmon.tui.screens.queue import QueueScreen
+
+    return QueueScreen()
+
+
 def _commands() -> type[Provider]:
     from etlmon.tui.command_provider import CommandProvider
 
@@ -68,11 +75,12 @@ class Console(App[str]):
     ENABLE_COMMAND_PALETTE = True
     COMMAND_PALETTE_BINDING = "ctrl+p"
     COMMANDS: ClassVar[set[Any]] = {_commands}
-    MODES: ClassVar[dict[str, Any]] = {"jobs": _jobs_screen, "logs": _logs_screen}
+    MODES: ClassVar[dict[str, Any]] = {"jobs": _jobs_screen, "logs": _logs_screen, "queue": _queue_screen}
     DEFAULT_MODE = "jobs"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("1", "tab(1)", "Jobs", id="console.jobs", show=False),
         Binding("2", "tab(2)", "Logs", id="console.logs", show=False),
+        Binding("3", "tab(3)", "Queue", id="console.queue", show=False),
         Binding("ctrl+r", "reconnect", "reconnect now", id="console.reconnect"),
         Binding("question_mark", "help", "help", id="console.help"),
         Binding("colon", "command", "command", id="console.command"),
@@ -84,7 +92,7 @@ class Console(App[str]):
         Binding("q", "leave", "back, quit", id="console.leave"),
         Binding("ctrl+q", "quit", "quit", id="console.quit", show=False, priority=True),
     ]
-    TAB_MODES: ClassVar[dict[int, str]] = {1: "jobs", 2: "logs"}
+    TAB_MODES: ClassVar[dict[int, str]] = {1: "jobs", 2: "logs", 3: "queue"}
     CSS = """
     Screen { background: $background; color: $foreground; }
     ModalScreen { background: $background 60%; }
@@ -114,6 +122,7 @@ class Console(App[str]):
         self.zone = zone
         self.ascii = ascii_only
         self.jobs = JobsState()
+        self.queue = QueueState()
         self.toasts = Toasts()
         self.past_commands: list[str] = []
         self.started_server: subprocess.Popen[bytes] | None = None
@@ -135,7 +144,11 @@ class Console(App[str]):
         if self._palette is None:
             theme = self.current_theme
             self._palette = Palette(
-                self.theme_variables, dark=theme.dark, ansi=self.native_ansi_color, colour=self.colour
+                self.theme_variables,
+                dark=theme.dark,
+                ansi=self.native_ansi_color,
+                colour=self.colour,
+                ascii_only=self.ascii,
             )
         return self._palette
 
@@ -164,7 +177,7 @@ class Console(App[str]):
 
     def tabs(self) -> list[Tab]:
         """The tabs there are."""
-        return [Tab(1, "Jobs", "Jobs"), Tab(2, "Logs", "Logs")]
+        return [Tab(1, "Jobs", "Jobs"), Tab(2, "Logs", "Logs"), Tab(3, "Queue", "Queue")]
 
     # -- life
 
@@ -243,7 +256,9 @@ class Console(App[str]):
     def action_tab(self, digit: int) -> None:
         """Go to a tab."""
         mode = self.TAB_MODES.get(digit)
-        if mode is not None and mode != self.current_mode:
+        if mode == "logs":
+            self.call_later(self.show_logs, ())
+        elif mode is not None and mode != self.current_mode:
             self.switch_mode(mode)
 
     def action_reconnect(self) -> None:

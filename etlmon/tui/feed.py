@@ -57,6 +57,8 @@ class Feed:
         self.lines_per_s: deque[float | None] = deque(maxlen=SPARKS)
         self.has_list = False
         """Whether the list of jobs is known: an empty one is no longer a question."""
+        self.queue_news = 0
+        """Grows with what may have changed the queue."""
         self._kick = asyncio.Event()
         self._skew_ms = 0
         self._live: Live | None = None
@@ -121,7 +123,7 @@ class Feed:
         from etlmon.core.protocol import Wanted
 
         await self._let_in()
-        live = Live(self.find, Wanted(topics="jobs,alerts,config"), since=self._cursor())
+        live = Live(self.find, Wanted(topics="jobs,alerts,config,queue"), since=self._cursor())
         self._live = live
         self.link.poll_s = live.timing.poll_s
         async with aclosing(aiter(live)) as items:
@@ -158,6 +160,7 @@ class Feed:
         if self.link.standing is Standing.CATCHING_UP:
             self.link.caught_up += 1
         self._n_changes += 1
+        self.queue_news += message.type != "job_progress"
         self.jobs.apply(message.type, message.data, message.seq, at or local + self._skew_ms)
 
     async def _link_changed(self, link: Link) -> None:

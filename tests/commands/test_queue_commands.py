@@ -330,7 +330,10 @@ def test_the_queue_is_shown_paused_and_resumed(server: ServerProcess) -> None:
     assert ": disk (`etlmon queue resume`)." in seen
     assert out(server.cli("queue", "resume")).split("\t")[1] == "open"
     assert out(server.cli("queue", "pause", "default")).split("\t")[1] == "PAUSED"
-    assert out(server.cli("queue", "resume", "default")).split("\t")[1] == "open"
+    server.api("PUT", "/api/queue/pause", {"queue": "*"})
+    assert out(server.cli("queue", "resume", "default")).split("\t")[1] == "PAUSED"
+    server.api("PUT", "/api/queue/pause", {"queue": "default"})
+    assert out(server.cli("queue", "resume")).split("\t")[1] == "open"
 
 
 def test_workers_are_listed_with_slots_and_leases(server: ServerProcess) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import msgspec
 from textual import on
@@ -13,12 +13,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Input
 
 from etlmon.tui.drawing.spans import Span, width_of
-from etlmon.tui.steering.control import Plan, words
-from etlmon.tui.steering.lines import left_lines, question_lines
+from etlmon.tui.steering.lines import Question
 from etlmon.tui.widgets.dialog import Block, Choice, Dialog, field
-
-if TYPE_CHECKING:
-    from etlmon.tui.app import Console
 
 REASON = "Reason "
 MAX_REASON = 2000
@@ -33,7 +29,7 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class ConfirmScreen(ModalScreen[Answer | None]):
-    """Answers with ``Answer``, or with None when the jobs are to be left as they are."""
+    """Answers with ``Answer``, or with None when all is to be left as it is."""
 
     AUTO_FOCUS = "#safe"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -53,25 +49,19 @@ class ConfirmScreen(ModalScreen[Answer | None]):
     ConfirmScreen #act { margin-left: 4; }
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, question: Question) -> None:
         super().__init__()
-        self.plan = plan
-        self.words = words(plan)
-
-    @property
-    def role(self) -> str:
-        """The colour of what this does."""
-        return "fail" if self.plan.action == "cancel" else "accent"
+        self.question = question
+        self.words = question.words
 
     def compose(self) -> ComposeResult:
         """The dialog."""
-        console: Console = self.app  # type: ignore[assignment]
-        plan, said = self.plan, self.words
-        with Dialog(said.title, role=self.role):
-            yield Block(question_lines(plan, ascii_only=console.ascii), classes="block")
-            if left := left_lines(plan, ascii_only=console.ascii):
-                yield Block(left, classes="block")
-            if plan.action != "resume":
+        question, said = self.question, self.words
+        with Dialog(said.title, role=question.role):
+            yield Block(question.asked, classes="block")
+            if question.left:
+                yield Block(question.left, classes="block")
+            if question.wants_reason:
                 with Horizontal(classes="block"):
                     yield _label(REASON)
                     yield field(id="reason", placeholder="optional; everybody sees it")
@@ -81,7 +71,7 @@ class ConfirmScreen(ModalScreen[Answer | None]):
                     yield field(id="typed")
             with Horizontal(classes="block"):
                 yield Choice(said.safe, id="safe")
-                yield Choice(said.act, role=self.role, id="act")
+                yield Choice(said.act, role=question.role, id="act")
             yield Block([[Span(self._hint(), "muted")]], id="hint", classes="block")
 
     def _hint(self) -> str:
@@ -123,7 +113,7 @@ class ConfirmScreen(ModalScreen[Answer | None]):
     @property
     def may_act(self) -> bool:
         """Whether what has to be typed was typed."""
-        wanted = self.plan.must_type
+        wanted = self.question.must_type
         return not wanted or self.query_one("#typed", Input).value.strip().replace(",", "") == wanted
 
     def action_act(self) -> None:

@@ -1,8 +1,10 @@
-"""The lines of the control dialog: what would be acted on, what is left alone. Pure."""
+"""The question of a dialog: what would be acted on, what is left alone, and its words. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import msgspec
 
 from etlmon.core.glyphs import glyph, role
 from etlmon.core.job import Status
@@ -10,13 +12,36 @@ from etlmon.tui.drawing import figures
 from etlmon.tui.drawing.spans import Line, Span, cut, cut_middle, width_of
 from etlmon.tui.jobs.cells import number
 from etlmon.tui.jobs.live import LiveJob
-from etlmon.tui.steering.control import LeftAlone, Plan, words
+from etlmon.tui.steering.control import LeftAlone, Plan, Words, words
 
 LISTED = 5
 """Jobs named in each list; the rest are counted."""
 NAME_LEAST, NAME_MOST = 18, 28
 MOST_WIDE = 68
 """Cells inside the dialog's border and its margins."""
+
+
+class Question(msgspec.Struct, frozen=True, kw_only=True):
+    """All that a dialog shows; ``must_type`` is what has to be typed before it can be done."""
+
+    words: Words
+    asked: list[Line]
+    left: list[Line] = []
+    must_type: str = ""
+    role: str = "accent"
+    wants_reason: bool = False
+
+
+def question_of(plan: Plan, *, ascii_only: bool = False) -> Question:
+    """What is asked before jobs are acted on."""
+    return Question(
+        words=words(plan),
+        asked=question_lines(plan, ascii_only=ascii_only),
+        left=left_lines(plan, ascii_only=ascii_only),
+        must_type=plan.must_type,
+        role="fail" if plan.action == "cancel" else "accent",
+        wants_reason=plan.action != "resume",
+    )
 
 
 def question_lines(plan: Plan, *, ascii_only: bool = False) -> list[Line]:
@@ -79,4 +104,4 @@ def _more(n: int) -> list[Line]:
     return [[Span(f"  and {n:,} more", "muted")]] if n > 0 else []
 
 
-__all__ = ["LISTED", "MOST_WIDE", "LeftAlone", "left_lines", "question_lines"]
+__all__ = ["LISTED", "MOST_WIDE", "LeftAlone", "Question", "left_lines", "question_lines", "question_of"]

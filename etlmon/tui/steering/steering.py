@@ -15,6 +15,7 @@ from etlmon.tui.screens.confirm import Answer, ConfirmScreen
 from etlmon.tui.screens.jobs import JobsScreen
 from etlmon.tui.steering import control
 from etlmon.tui.steering.control import LeftAlone, Plan, Told
+from etlmon.tui.steering.lines import question_of
 
 if TYPE_CHECKING:
     from etlmon.client.rest import Client
@@ -87,7 +88,8 @@ class Steering:
         if not plan.eligible:
             self._tell(control.none_eligible(plan))
             return
-        answer: Answer | None = await self.console.push_screen_wait(ConfirmScreen(plan))
+        asked = question_of(plan, ascii_only=self.console.ascii)
+        answer: Answer | None = await self.console.push_screen_wait(ConfirmScreen(asked))
         if answer is not None:
             await self._act(plan, answer)
 
