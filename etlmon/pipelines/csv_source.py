@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from itertools import repeat
+from itertools import islice, repeat
 from pathlib import Path
 
 from etlmon.core.pipeline_config import Format
 from etlmon.pipelines.batch import Batch, Reject
 from etlmon.pipelines.blocks import Block, TextFile, count_lines
-from etlmon.pipelines.csv_stretch import MAX_FIELD, Rows, Stretch, said
+from etlmon.pipelines.csv_stretch import MAX_FIELD, Stretch, said
 from etlmon.pipelines.ends import PipelineFailed
 
 SHOWN = 10_000
@@ -180,8 +180,10 @@ class CsvFile:
 
     def _general(self, stretch: Stretch) -> Iterator[Batch]:
         for found in stretch.batches(self._batch_rows):
-            refused = [self._unread(stretch, found, place, upto, why) for place, upto, why in found.errors]
-            starts = found.starts()
+            starts, unread = found.starts()
+            refused = [
+                self._unread(stretch, begun, why) for begun, (_, _, why) in zip(unread, found.errors, strict=True)
+            ]
             rows, lines = found.rows, [stretch.first + start + 1 for start in starts]
             if [] in rows:  # blank lines are no records
                 lines = [line for line, row in zip(lines, rows, strict=True) if row]
@@ -191,16 +193,12 @@ class CsvFile:
             position = self._position(*stretch.place(found.ended))
             yield self._checked_batch(rows, lines, refused, position)
 
-    def _unread(self, stretch: Stretch, found: Rows, place: int, upto: int, why: str) -> Reject:
-        """A record that csv could not read: from the end of the row before it up to a line."""
-        starts = found.starts()
-        begun = found.begun
-        if place:
-            row = found.rows[place - 1]
-            begun = starts[place - 1] + 1 + sum(cell.count("\n") for cell in row)
-        block, at = stretch.place(min(begun, upto))
-        text = block.text.split("\n", at + 1)[at : at + 1]
-        record = self._shown(text[0][:SHOWN]) if text else ""
+    def _unread(self, stretch: Stretch, begun: int, why: str) -> Reject:
+        """A record that csv could not read, from this line of the stretch on; its first line is shown."""
+        block, at = stretch.place(begun)
+        lines = io.StringIO(block.text, newline="")
+        text = next(islice(lines, at, at + 1), "").rstrip("\r\n")
+        record = self._shown(text[:SHOWN])
         return Reject(source=self.file.name, line=stretch.first + begun + 1, column=None, reason=why, record=record)
 
     def _only_text(

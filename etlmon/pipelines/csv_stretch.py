@@ -31,18 +31,20 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     begun: int
     ended: int
 
-    def starts(self) -> list[int]:
-        """Before how many lines each row begins."""
+    def starts(self) -> tuple[list[int], list[int]]:
+        """Before how many lines each row begins, and each that could not be read."""
         if not self.errors and self.ended - self.begun == len(self.rows):
-            return list(range(self.begun, self.ended))
-        found, at, errors = [], self.begun, iter(self.errors)
-        error = next(errors, None)
-        for place, row in enumerate(self.rows):
-            while error is not None and error[0] == place:
-                at, error = error[1], next(errors, None)
-            found.append(at)
-            at += 1 + sum(map(n_breaks, row))
-        return found
+            return list(range(self.begun, self.ended)), []
+        rows, unread, at = list[int](), list[int](), self.begun
+        for place in range(len(self.rows) + 1):
+            while len(unread) < len(self.errors) and self.errors[len(unread)][0] == place:
+                upto = self.errors[len(unread)][1]
+                unread.append(at)
+                at = upto
+            if place < len(self.rows):
+                rows.append(at)
+                at += 1 + sum(map(n_breaks, self.rows[place]))
+        return rows, unread
 
 
 def n_breaks(text: str) -> int:
@@ -87,7 +89,8 @@ class Stretch:
 
     def place(self, line: int) -> tuple[Block, int]:
         """The block that a line of the stretch is in, and how many lines of the block are before it."""
-        start, block, skip = next(each for each in reversed(self._starts) if each[0] <= line)
+        start, block, skip = next((each for each in reversed(self._starts) if each[0] <= line), self._starts[0])
+        line = max(line, start)
         return block, skip + line - start
 
     @property
