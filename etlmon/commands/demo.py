@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 ROWS_PER_SECOND = 6_000
 """Slow enough to watch (9 s for the whole file), fast enough for a first look."""
 DEADLINE_S = 180.0
-EXPECTED = {"flights_load": "completed", "carrier_report": "completed", "broken_feed": "failed"}
-"""How the demo's jobs end when all is well: the third is given the wrong file."""
+EXPECTED = {
+    "flights_load": "completed",
+    "carrier_report": "completed",
+    "broken_feed": "failed",
+    "clean_flights": "completed",
+    "map_flights": "completed",
+    "upload_flights": "completed",
+}
+"""How the demo's jobs end when all is well: one is given the wrong file."""
 
 
 @click.command()
 @click.option("--no-tui", is_flag=True, help="Print progress line by line, as without a terminal.")
 @click.option("--keep", is_flag=True, help="Afterwards leave the server running until Ctrl-C, and keep its files.")
 def demo(no_tui: bool, keep: bool) -> None:
-    """Run a server and three real jobs over two months of flight data, and show them live."""
+    """Run a server, a worker and real jobs over two months of flight data, and show them live."""
     directory = Path(tempfile.mkdtemp(prefix="etlmon-demo-"))
     try:
         sys.exit(_perform(directory, keep=keep, draw=sys.stdout.isatty() and not no_tui))
