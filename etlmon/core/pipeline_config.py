@@ -542,7 +542,7 @@ def _lookup(keys: Keys) -> dict[str, Any]:
     if known["missing"] == "default" and not keys.has("default"):
         keys.fault("default", 'is needed when missing = "default"')
     table = keys.take("table", needed=True)
-    if isinstance(table, dict) and {"path", "key", "value"} >= table.keys() and "path" in table:
+    if isinstance(table, dict) and "path" in table:
         inner = Keys(table, keys.at("table"), keys.faults)
         known |= {name: inner.text(name, needed=True) for name in ("path", "key", "value")}
         inner.close()
