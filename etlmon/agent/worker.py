@@ -143,21 +143,23 @@ class Worker:
         return self._leave()
 
     def _build_bench(self) -> Bench:
-        options = self._options
-        place = Place(
-            url=self._endpoint.url or "",
-            token=self._endpoint.token,
-            cwd=os.getcwd(),
-            allowed_roots=options.allowed_roots,
-            allowed_hosts=options.allowed_hosts,
-        )
         return Bench(
             worker_id=self._me.id,
-            place=place,
+            place=self._place,
             reporter=self._reporter,
             undertaker=self._undertaker,
             new_wire=lambda: Wire(self._source),
-            grace_ms=options.grace_ms,
+            grace_ms=self._options.grace_ms,
+        )
+
+    def _place(self) -> Place:
+        endpoint = look_up(self._source) or self._endpoint
+        return Place(
+            url=endpoint.url or "",
+            token=endpoint.token,
+            cwd=os.getcwd(),
+            allowed_roots=self._options.allowed_roots,
+            allowed_hosts=self._options.allowed_hosts,
         )
 
     def _leave(self) -> int:

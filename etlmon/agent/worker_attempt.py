@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import signal
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -71,7 +72,8 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """What the attempts of one worker share."""
 
     worker_id: str
-    place: Place
+    place: Callable[[], Place]
+    """Where the server is now."""
     reporter: Reporter
     undertaker: Undertaker
     new_wire: Callable[[], Wire]
@@ -94,6 +96,7 @@ class Attempt(threading.Thread):
         self.given = given
         self.lease = Lease(given.job.id, given.fencing_token)
         self._bench = bench
+        self._place = bench.place()
         self._room = room
         self._on_freed, self._on_done = on_freed, on_done
         self._box: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -119,7 +122,7 @@ class Attempt(threading.Thread):
         """From the process's start to the acknowledged end."""
         try:
             self._room.prepare()
-            started = start(self.given, self._bench.place, self._room)
+            started = start(self.given, self._place, self._room)
         except OSError as fault:
             self._on_freed()
             self._conclude(self._not_started(fault))
@@ -128,6 +131,8 @@ class Attempt(threading.Thread):
             try:
                 final = self._live(started)
             finally:
+                if started.process.poll() is None:  # a fault of ours: nobody would attend to it any more
+                    started.child.send_group(signal.SIGKILL)
                 self._bench.undertaker.drop(started.process.pid)
                 self._on_freed()
             self._conclude(final)
@@ -350,9 +355,8 @@ class Attempt(threading.Thread):
 
     def _deliver_rest(self) -> None:
         """First what the process itself reported and could not send: the end comes last."""
-        place = self._bench.place
-        endpoint = Endpoint(url=place.url, token=place.token, origin="ETLMON_URL")
-        while self._room.has_reports:
+        endpoint = Endpoint(url=self._place.url, token=self._place.token, origin="ETLMON_URL")
+        while self._room.has_reports and self._bench.place().url == self._place.url:
             if Flusher(self._room.spool, lambda: endpoint, lifetime_s=SLICE_S).run() or self._is_left(SETTLE_S):
                 return
 

@@ -37,7 +37,6 @@ def server(config: str | None, host: str | None, port: int | None, data_dir: str
     from etlmon.server.narration import narrate
     from etlmon.server.wiring import Launch
 
-    del no_worker  # accepted from the start: scripts need not change when the embedded worker comes
     home = find_data_dir(data_dir)
     loaded = read(config, data_dir=home)
     origins = dict.fromkeys(given_in(read_toml(loaded.raw)) if loaded.raw else (), "file")
@@ -45,7 +44,16 @@ def server(config: str | None, host: str | None, port: int | None, data_dir: str
     for warning in loaded.warnings:
         click.echo(f"etlmon: {warning}", err=True)
     narrate(settings.server.log_level, settings.server.log_format)
-    run(Launch(config=settings, origins=origins, config_file=loaded.path, data_dir=home, tell=_tell))
+    run(
+        Launch(
+            config=settings,
+            origins=origins,
+            config_file=loaded.path,
+            data_dir=home,
+            tell=_tell,
+            worker=not no_worker,
+        )
+    )
 
 
 def _with_flags(config: Config, origins: dict[str, str], host: str | None, port: int | None) -> Config:

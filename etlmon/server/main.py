@@ -19,19 +19,21 @@ from etlmon import __version__
 from etlmon.core.config import Config, check_config
 from etlmon.core.errors import EtlmonError
 from etlmon.host.endpoint import remove_server_file, write_server_file
-from etlmon.server.admin_token import keep_admin_token
+from etlmon.server.admin_token import keep_admin_token, keep_worker_token
 from etlmon.server.api.routes import Context
 from etlmon.server.api.table import routes_of
 from etlmon.server.app import build_app
 from etlmon.server.connection import Connections
+from etlmon.server.embedded_worker import EmbeddedWorker
 from etlmon.server.listening import bind, raise_file_limit, tls_context, url_of
 from etlmon.server.wiring import Launch, Publisher, build_context, build_duties, open_store
 
 logger = logging.getLogger(__name__)
 
-GOODBYE_S = 4.5
+DRAIN_S = 3.5
+GOODBYE_S = 2.0
 IN_FLIGHT_S = 1.5
-"""aiohttp waits up to twice this for handlers; with goodbye and the store's close it stays below 10 s."""
+"""aiohttp waits up to twice this for handlers; with the worker, goodbye and the store's close it stays below 10 s."""
 SPARE_CONNECTIONS = 1024
 
 
@@ -103,6 +105,7 @@ async def serve(launch: Launch, stop: StopSignal) -> None:
             cellar.push_async_callback(store.close)
             context = await build_context(launch, store, publisher)
             await keep_admin_token(context, launch.data_dir)
+            worker = await _worker_of(launch, context)
             runner = web.AppRunner(
                 build_app(context, routes_of(config)),
                 access_log=None,
@@ -116,11 +119,23 @@ async def serve(launch: Launch, stop: StopSignal) -> None:
             _announce(launch, url_of(config.server, own), store.epoch)
             async with asyncio.TaskGroup() as duties:
                 tasks = [duties.create_task(duty.run(), name=name) for name, duty in build_duties(context).items()]
+                if worker is not None:
+                    tasks.append(duties.create_task(worker.run(), name="embedded worker"))
                 await stop.asked.wait()
+                if worker is not None:
+                    context.dispatch.stop_waiting()
+                    await stop.within(worker.drain(), DRAIN_S)
                 await _stop(context, listening, runner, stop)
                 for task in tasks:
                     task.cancel()
     logger.info("The server has stopped", extra={"action": "stopped"})
+
+
+async def _worker_of(launch: Launch, context: Context) -> EmbeddedWorker | None:
+    if not launch.worker:
+        return None
+    token = await keep_worker_token(context, launch.data_dir)
+    return EmbeddedWorker(launch.data_dir, launch.config_file, token)
 
 
 def _announce(launch: Launch, url: str, epoch: str) -> None:

@@ -41,13 +41,15 @@ logger = logging.getLogger(__name__)
 
 
 class Launch(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server is started with. ``origins`` says where each setting came from; ``tell`` is given the URL."""
+    """What the server is started with. ``origins`` says where each setting came from; ``tell`` is given the URL;
+    ``worker``: it has an embedded one."""
 
     config: Config
     origins: dict[str, str]
     config_file: Path | None
     data_dir: Path
     tell: Callable[[str], None]
+    worker: bool = False
 
 
 class Publisher:

@@ -10,10 +10,9 @@ from typing import Any
 
 import psutil
 import pytest
+from worker_world import Yard
 
 from world import wait_until
-
-Yard = Any
 
 
 def pid_of(yard: Yard, job_id: str) -> int:

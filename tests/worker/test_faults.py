@@ -5,13 +5,12 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
+from worker_world import Yard
 
 from world import wait_until
 
-Yard = Any
 SHORT = '[queue]\nlease = "5s"\n'
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+
+from worker_world import Yard
 
 from world import wait_until
-
-Yard = Any
 
 
 def test_a_command_runs_and_completes_with_its_lines_and_its_room_is_gone(yard: Yard) -> None:
