@@ -221,6 +221,7 @@ class Job:
             return  # a forked child came to the end of its parent's block: that is the parent's to say
         if final["kind"] == "failed":
             final["failure"]["step"] = self.current_step
+            self.say("critical", f"failed: {final['failure']['message']}")  # who reads the log alone learns it too
         if final["kind"] == "cancelled" and self.control.cancel is not None:
             final["commandId"] = self.control.cancel.id
         self._report({**final, "summary": self._summary or None})
