@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -128,6 +129,7 @@ class Console(App[str]):
         self.started_server: subprocess.Popen[bytes] | None = None
         self._steering: Steering | None = None
         self._priorities: Priorities | None = None
+        self._knows_definitions = False
         self.link = LinkState(server=server, since=now_ms(), read_only=read_only)
         self.rest = Rest(self.door)
         self.feed = Feed(self.door, self.rest, self.jobs, self.link, self.toast)
@@ -215,6 +217,9 @@ class Console(App[str]):
 
     def _tick(self) -> None:
         self.feed.listen_for_life()
+        if self.feed.has_list and not self._knows_definitions:
+            self._knows_definitions = True
+            self.run_worker(self.read_definitions(), name="definitions", exit_on_error=False)
 
         def tick(screen: FrameScreen) -> None:
             screen.tick(self.now())
@@ -298,6 +303,7 @@ class Console(App[str]):
 
     def action_command(self) -> None:
         """Type a command."""
+        self.run_worker(self.read_definitions(), name="definitions", exit_on_error=False)
         from etlmon.tui.screens.command_line import open_line
 
         open_line(self)
@@ -337,6 +343,15 @@ class Console(App[str]):
         screen = self.screen
         assert isinstance(screen, JobsScreen)  # noqa: S101 - the first tab is
         return screen
+
+    async def read_definitions(self) -> None:
+        """What may be submitted, for those who type a name; what was known stays when the server cannot say."""
+        from etlmon.core.errors import EtlmonError
+        from etlmon.tui.queue.state import definitions_of
+
+        with suppress(EtlmonError):
+            found = await self.rest.ask(lambda client: client.listed("/api/definitions"))
+            self.queue.definitions = definitions_of(found)
 
     def toast(self, title: str, line: str = "", role: str = "text") -> None:
         """Tell something for a few seconds."""

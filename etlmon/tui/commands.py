@@ -130,6 +130,21 @@ def _names(console: Console) -> list[str]:
     return list(dict.fromkeys(live.job.name for live in newest))[:MOST_OFFERS]
 
 
+def _queue(console: Console, rest: str) -> str | None:
+    console.action_tab(3)
+    return None
+
+
+def _submit(console: Console, rest: str) -> str | None:
+    from etlmon.tui.steering.submit import begin
+
+    return begin(console, rest)
+
+
+def _definitions(console: Console) -> list[str]:
+    return [each.name for each in console.queue.definitions if each.startable]
+
+
 def _server(console: Console, rest: str) -> str | None:
     from etlmon.client.rest import parse_address
 
@@ -190,6 +205,8 @@ COMMANDS: Final = (
     Command(name="logs", usage="[NAME]", help="the logs of the jobs of that name", run=_logs, offers=_names),
     Command(name="job", usage="ID or NAME", help="one job on its own screen", run=_job, offers=_names, needs=True),
     Command(name="server", usage="URL or PROFILE", help="another server", run=_server, offers=_profiles, needs=True),
+    Command(name="queue", help="what waits to be run, and who works", run=_queue),
+    Command(name="submit", usage="[NAME]", help="queue a job of a definition", run=_submit, offers=_definitions),
     Command(name="theme", usage="NAME", help="other colours", run=_theme, offers=_themes, needs=True),
     Command(name="notices", help="what this console has told", run=_notices),
     Command(name="help", help="every key that works here", run=_help),

@@ -93,7 +93,7 @@ async def test_a_job_is_opened_by_name_with_the_rest_suggested_or_by_a_part_of_i
 
 async def test_the_palette_offers_the_same_and_shows_hostile_names_as_text(server: ServerProcess) -> None:
     server.report(started(new_id(), "[red]evil[/red]"))
-    async with console(server) as seat:
+    async with console(server, size=(120, 40)) as seat:
         await seat.press("ctrl+p")
         await seat.shows("server URL or PROFILE", "leave the console; jobs and server go on")
         await seat.types("job evil")

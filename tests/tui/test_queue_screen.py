@@ -15,7 +15,8 @@ from etlmon.tui.drawing.spans import line_width, plain
 from etlmon.tui.jobs.cells import Scene
 from etlmon.tui.jobs.live import LiveJob
 from etlmon.tui.queue import lines
-from etlmon.tui.queue.state import Held, Pause, QueueState, Standing, Worker, standing_of
+from etlmon.tui.queue.state import Definition, Held, Pause, QueueState, Standing, Worker, standing_of
+from etlmon.tui.steering.submit import Order, offers, order_of
 from world import ServerProcess, new_id, started
 
 CONFIG = {"source": {"path": "in.csv"}, "sink": {"path": "out.csv"}}
@@ -349,3 +350,73 @@ async def test_the_queue_is_drawn_at_every_size(server: ServerProcess, size: tup
         await seat.press("3")
         await seat.shows("orders_nigh")
         assert all(len(line) == size[0] for line in seat.lines)
+
+
+# -- submitting
+
+
+KNOWN = (Definition("orders_nightly", startable=True, type="csv_processing", owner="ana"), Definition("ledger", False))
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("orders_nightly", "", Order("orders_nightly")),
+        (" orders_nightly ", " -5", Order("orders_nightly", -5)),
+        ("", "", "Type the name of a definition."),
+        ("orders_nightl", "", "orders_nightl is no definition: did you mean 'orders_nightly'?"),
+        ("ledger", "", "ledger is only expected here: it is started elsewhere."),
+        ("orders_nightly", "high", "A priority is a whole number from -1000 to 1000."),
+        ("orders_nightly", "1001", "A priority is a whole number from -1000 to 1000."),
+        ("orders_nightly", "9" * 5000, "A priority is a whole number from -1000 to 1000."),
+        ("orders_nightly", "-", "A priority is a whole number from -1000 to 1000."),
+    ],
+)
+def test_what_was_typed_is_an_order_or_what_is_wrong_with_it(name: str, given: str, expected: object) -> None:
+    assert order_of(name, given, KNOWN) == expected
+
+
+def test_the_dialog_offers_what_can_be_started_and_holds_what_was_typed() -> None:
+    assert [plain(line) for line in offers("ORD", KNOWN, 60)] == ["  orders_nightly  csv_processing  ana"]
+    assert plain(offers("x", KNOWN, 60)[0]) == "  No definition has that in its name."
+    assert plain(offers("", (), 60)[0]) == "  The server's config defines nothing to start."
+    many = tuple(Definition(f"load_{n}", startable=True) for n in range(9))
+    assert plain(offers("", many, 60)[-1]) == "  and 3 more"
+
+
+async def test_a_definition_is_submitted_from_the_command_line_of_the_console(server: ServerProcess) -> None:
+    async with console(server) as seat:
+        await seat.until(lambda: seat.app.queue.definitions, "the definitions")
+        await seat.press("colon")
+        await seat.types("submit")
+        await seat.press("enter")
+        await seat.shows("Submit a job", "orders_nightly  csv_processing", "enter submits")
+        await seat.types("ledger_close")
+        await seat.press("enter")
+        await seat.shows("ledger_close is only expected here")
+        await seat.press("escape", "colon")
+        await seat.types("submit orders_nightly")
+        await seat.press("enter")
+        await seat.shows("Submit a job")
+        await seat.press("tab")
+        await seat.types("7")
+        await seat.press("enter")
+        await seat.shows("✓ orders_nightly queued", "○ pending")
+        (job,) = server.api("GET", "/api/jobs")["items"]
+        assert (job["name"], job["priority"]) == ("orders_nightly", 7)
+        server.api("PUT", "/api/queue/pause", {"reason": "disk"})
+        await seat.press("colon")
+        await seat.types("submit orders_nightly")
+        await seat.press("enter")
+        await seat.shows("Submit a job")
+        await seat.press("enter")
+        await seat.shows("orders_nightly queued, but the queue is", ": disk")
+
+
+async def test_a_read_only_console_submits_nothing(server: ServerProcess) -> None:
+    async with console(server, read_only=True) as seat:
+        await seat.press("colon")
+        await seat.types("submit")
+        await seat.press("enter")
+        await seat.shows("^ You may read here, not submit: this console is read-only.")
+    assert server.api("GET", "/api/jobs")["items"] == []

@@ -32,7 +32,8 @@ def banner(standing: Standing, scene: Scene) -> str:
         which = "" if pause.queue == EVERY_QUEUE else f" {pause.queue}"
         ago = "" if pause.at is None else f" {figures.age(scene.now - pause.at)} ago"
         told.append(f"{sign} PAUSED{which} by {pause.by}{ago}" + (f": {pause.reason}" if pause.reason else ""))
-    return f" {'   '.join(told)}   Nothing is given out. " if told else ""
+    every = any(pause.queue == EVERY_QUEUE for pause in standing.pauses) or len(standing.names) <= 1
+    return f" {'   '.join(told)}   {'Nothing' if every else 'None of its jobs'} is given out. " if told else ""
 
 
 def head(standing: Standing, width: int, scene: Scene) -> list[Line]:

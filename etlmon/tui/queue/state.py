@@ -68,6 +68,30 @@ class Standing(msgspec.Struct, frozen=True):
     workers: tuple[Worker, ...] = ()
 
 
+class Definition(msgspec.Struct, frozen=True):
+    """A name that the server knows; ``startable``: submitting it starts it."""
+
+    name: str
+    startable: bool
+    type: str = ""
+    owner: str = ""
+    schedule: str = ""
+
+
+def definitions_of(items: list[Data]) -> tuple[Definition, ...]:
+    """``GET /api/definitions`` → what may be submitted or is expected."""
+    return tuple(
+        Definition(
+            shown(str(each.get("name") or "")),
+            bool(each.get("startable")),
+            shown(str(each.get("type") or "")),
+            shown(str(each.get("owner") or "")),
+            shown(str(each.get("schedule") or "")),
+        )
+        for each in items
+    )
+
+
 def standing_of(overview: Data, workers: list[Data], at: int) -> Standing:
     """``GET /api/queue`` and ``GET /api/workers`` → what the screen shows."""
     queues: list[Data] = overview.get("items") or []
@@ -135,6 +159,7 @@ class QueueState:
 
     def __init__(self) -> None:
         self.standing: Standing | None = None
+        self.definitions: tuple[Definition, ...] = ()
         self.order: list[str] = []
         self.cursor: str | None = None
         self._ordered_at = 0
