@@ -1,7 +1,7 @@
 """One attempt from its spec to its result. The worker alone tells the server how the job ended.
 
-Signals: SIGTERM drains (stops at the next checkpoint, ``released``), SIGINT cancels; SIGTSTP and SIGCONT hold and
-let go at the next checkpoint.
+SIGTERM drains: it stops at the next checkpoint, ``released``. SIGINT cancels. Pause, resume and cancel otherwise come
+to the SDK, from the worker or from the server.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ import msgspec
 import etlmon
 from etlmon.core.errors import Invalid
 from etlmon.core.pipeline_config import STEPS, parse_pipeline
-from etlmon.core.reports import CommandItem
 from etlmon.pipelines.ends import ConfigRefused, Drained, PipelineFailed
 from etlmon.pipelines.registry import open_pipeline
 from etlmon.pipelines.run import Run
@@ -94,15 +93,12 @@ def work_directory(spec: Spec) -> Iterator[Path]:
 def signals(run: Run) -> Iterator[None]:
     """What a signal asks is done at the next checkpoint."""
 
-    def ask(action: str, job: etlmon.Job = run.job) -> None:
-        job.control.obey(CommandItem(id="", job_id=job.id, action=action))
+    def drain(*_: object) -> None:
+        run.draining.set()
+        if run.job.control.paused:  # it would stand still for as long as the pause lasts
+            run.job.control.release()
 
-    known = {
-        signal.SIGTERM: lambda *_: run.draining.set(),
-        signal.SIGINT: lambda *_: ask("cancel"),
-        signal.SIGTSTP: lambda *_: ask("pause"),
-        signal.SIGCONT: lambda *_: ask("resume"),
-    }
+    known = {signal.SIGTERM: drain, signal.SIGINT: lambda *_: run.interrupted.set()}
     before = {number: signal.signal(number, function) for number, function in known.items()}
     try:
         yield

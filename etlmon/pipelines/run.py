@@ -35,17 +35,20 @@ class Run:
         self.key = hashlib.sha256(str(work).encode()).hexdigest()[:12]
         """The job's own word in the names of what it stages; the same for each attempt."""
         self.draining = threading.Event()
+        self.interrupted = threading.Event()
         self.saved_at = monotonic_s()
 
     def checkpoint(self, save: Callable[[], None]) -> None:
         """Between batches: hold while paused, JobCancelled when cancelled, Drained when the worker stops."""
-        if self.draining.is_set():
-            save()
-            raise Drained
-        if monotonic_s() - self.saved_at >= SAVE_S:
-            save()
+        if self.interrupted.is_set():
+            raise etlmon.JobCancelled("interrupted")
+        if monotonic_s() - self.saved_at >= SAVE_S or self.draining.is_set() or self.job.control.wanted:
+            save()  # also before it stands still: nobody knows for how long
             self.saved_at = monotonic_s()
-        self.job.checkpoint()
+        if not self.draining.is_set():
+            self.job.checkpoint()
+        if self.draining.is_set():
+            raise Drained
 
     def resume(self, config: PipelineConfig) -> Checkpoint:
         """The checkpoint of the attempt before, or a fresh one."""
