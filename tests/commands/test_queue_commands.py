@@ -115,7 +115,7 @@ def test_submit_prints_the_id_alone_in_a_pipe_and_takes_the_definitions_word(ser
     assert result.stderr == b""
     assert (job["name"], job["status"], job["priority"], job["owner"]) == ("orders_nightly", "pending", 5, "ana")
     assert job["tags"] == {"env": "prod"}
-    assert job["runAt"] is not None
+    assert job["runAt"] > job["createdAt"]
 
 
 def test_submit_takes_a_type_and_a_config_from_a_file_or_stdin(server: ServerProcess, tmp_path: Path) -> None:
@@ -236,6 +236,7 @@ def test_what_was_only_watched_is_not_retried_and_the_others_are(server: ServerP
     both = server.cli("jobs", "retry", seen, old, "nowhere", "--json", "retryOf")
     assert (both.returncode, json.loads(both.stdout)) == (5, [{"retryOf": old}])
     assert f"etlmon: {seen}: etlmon only watched this job" in both.stderr.decode()
+    assert server.cli("jobs", "retry", seen, old).returncode == 6
 
 
 def test_retry_waits_for_the_new_jobs_end(server: ServerProcess) -> None:

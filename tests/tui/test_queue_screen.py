@@ -309,7 +309,10 @@ async def test_in_the_queue_plus_moves_the_job_up_at_once_and_the_cursor_with_it
         await seat.shows("STATUS↑")
 
 
-async def test_the_queue_is_paused_with_a_reason_and_says_so_loudly_until_it_is_resumed(server: ServerProcess) -> None:
+async def test_the_queue_is_paused_with_a_reason_and_says_so_loudly_until_it_is_resumed(
+    server: ServerProcess, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("etlmon.tui.screens.queue.READ_EVERY_MS", 10**9)  # what follows is told by the stream
     queued(server, "orders_nightly")
     async with console(server) as seat:
         await seat.press("3")
@@ -369,6 +372,7 @@ KNOWN = (Definition("orders_nightly", startable=True, type="csv_processing", own
         ("orders_nightly", "high", "A priority is a whole number from -1000 to 1000."),
         ("orders_nightly", "1001", "A priority is a whole number from -1000 to 1000."),
         ("orders_nightly", "9" * 5000, "A priority is a whole number from -1000 to 1000."),
+        ("orders_nightly", "0000001234", "A priority is a whole number from -1000 to 1000."),
         ("orders_nightly", "-", "A priority is a whole number from -1000 to 1000."),
     ],
 )
