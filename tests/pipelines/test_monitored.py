@@ -32,13 +32,13 @@ def test_a_pipeline_reports_its_steps_progress_and_counts(room: Any, server: Ser
 
 
 SLOW = """
-import os, time
+import time
 import etlmon.pipelines.flow as flow
 tell = flow.Flow._tell
 def told(self, **known):
     tell(self, **known)
     open({mark!r}, "a").write("x")
-    while not os.path.exists({go!r}):
+    while not self._run.job.control.wanted:
         time.sleep(0.005)
 flow.Flow._tell = told
 import sys
@@ -50,24 +50,26 @@ sys.exit(main([{spec!r}]))
 def test_pause_resume_and_a_drain_while_paused(room: Any, server: ServerProcess) -> None:
     room.write("in.csv", "id\n" + "".join(f"{n}\n" for n in range(1000)))
     config = {"source": {"path": "in.csv"}, "sink": {"path": "out.csv"}, "batch_rows": 10}
-    mark, go = room.path / "mark", room.path / "go"
+    mark = room.path / "mark"
     spec = room.write("spec.json", json.dumps(room.spec("csv_processing", config)))
-    code = SLOW.format(mark=str(mark), go=str(go), spec=str(spec))
-    process = subprocess.Popen([sys.executable, "-c", code], env=server.env, stdout=subprocess.PIPE)
+    code = SLOW.format(mark=str(mark), spec=str(spec))
+    with subprocess.Popen([sys.executable, "-c", code], env=server.env, stdout=subprocess.PIPE) as process:
+        try:
 
-    def job() -> Any:
-        jobs = json.loads(server.raw("GET", "/api/jobs?name=orders_nightly")[1])["items"]
-        return jobs[0] if jobs else None
+            def job() -> Any:
+                jobs = json.loads(server.raw("GET", "/api/jobs?name=orders_nightly")[1])["items"]
+                return jobs[0] if jobs else None
 
-    wait_until(mark.exists, "the first batch is written")
-    found = wait_until(job, "the server knows it")
-    wait_until(lambda: server.raw("POST", f"/api/jobs/{found['id']}/pause", {})[0] == 202, "a pause is taken")
-    go.touch()
-    wait_until(lambda: job()["status"] == "paused", "it stands still")
-    at = json.loads((room.work / "checkpoint.json").read_bytes())["records_in"]
-    assert at == job()["metrics"]["recordsProcessed"] < 1000  # what it was paused at is on disk
-    process.terminate()
-    result = json.loads(process.communicate()[0])
-    assert result["status"] == "released"
+            wait_until(mark.exists, "the first batch is written")
+            found = wait_until(job, "the server knows it")
+            wait_until(lambda: server.raw("POST", f"/api/jobs/{found['id']}/pause", {})[0] == 202, "a pause is taken")
+            wait_until(lambda: job()["status"] == "paused", "it stands still")
+            at = json.loads((room.work / "checkpoint.json").read_bytes())["records_in"]
+            assert at == job()["metrics"]["recordsProcessed"] < 1000  # what it was paused at is on disk
+            process.terminate()
+            result = json.loads(process.communicate()[0])
+            assert result["status"] == "released"
+        finally:
+            process.kill()
     assert room.run("csv_processing", config)["status"] == "completed"
     assert room.text("out.csv") == room.text("in.csv")
