@@ -114,7 +114,7 @@ PROGRAMS = {
         "time.sleep(600)"
     ),
     "until_file": (
-        "import os, pathlib, time; print('pid', os.getpid(), flush=True); n = 0\n"
+        "import os, pathlib, time; print('pid', os.getpid(), os.environ['ETLMON_FENCING_TOKEN'], flush=True)\n"
         "while not pathlib.Path(os.environ['GO']).exists():\n    time.sleep(0.01)\n"
         "print('went on', flush=True)"
     ),

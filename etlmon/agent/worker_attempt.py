@@ -193,8 +193,9 @@ class Attempt(threading.Thread):
                 self._kill(tree)
 
     def _drain(self, tree: Tree) -> None:
-        """To its next checkpoint; one that stands still already is at one, and would go on if it were woken."""
-        if self._paused_s is not None:
+        """To its next checkpoint; one that stands still already, or is about to, would go on if it were woken."""
+        about_to = any(self._commands[one].action == "pause" for one in self._asked)
+        if self._paused_s is not None or about_to:
             self._kill(tree)
         else:
             tree.terminate()

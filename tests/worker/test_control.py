@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -76,6 +77,9 @@ def test_a_job_that_runs_longer_than_its_timeout_fails_as_timed_out(yard: Yard) 
     wait_until(lambda: not psutil.pid_exists(pid), "its process is gone")
 
 
+ROWS = 300
+
+
 class Slow(ThreadingHTTPServer):
     """Takes uploads, each only when it is let."""
 
@@ -108,22 +112,27 @@ def slow() -> Iterator[Slow]:
     """An endpoint that answers when the test lets it."""
     made = Slow()
     yield made
-    for _ in range(100):
-        made.let.release()
+    made.let.release(2 * ROWS)
     made.shutdown()
     made.server_close()
 
 
 @pytest.fixture
 def upload(open_yard: Any, slow: Slow, tmp_path: Path) -> tuple[Yard, str]:
-    """A worker that is uploading three batches, waiting for the answer to the first."""
+    """A worker that is uploading, a row at a time, waiting for the answer to the first."""
     yard = open_yard("")
-    (tmp_path / "in.csv").write_text("a,b\n" + "1,2\n" * 3)
+    (tmp_path / "in.csv").write_text("a,b\n" + "1,2\n" * ROWS)
     yard.worker()
     config = {"source": {"path": str(tmp_path / "in.csv")}, "url": slow.url, "batch_records": 1, "concurrency": 1}
     job_id = yard.server.api("POST", "/api/jobs", {"type": "api_upload", "config": config, "name": "upload"})["id"]
     assert slow.came.acquire(timeout=30)
     return yard, job_id
+
+
+def process_of(yard: Yard) -> psutil.Process:
+    """The pipeline's process."""
+    found = psutil.Process(yard.workers[-1].process.pid).children()
+    return next(child for child in found if "etlmon.pipelines" in child.cmdline())
 
 
 def test_a_pipeline_obeys_a_pause_at_its_checkpoint_and_is_not_stopped(upload: tuple[Yard, str], slow: Slow) -> None:
@@ -132,25 +141,56 @@ def test_a_pipeline_obeys_a_pause_at_its_checkpoint_and_is_not_stopped(upload: t
     wait_until(lambda: yard.job(job_id)["controlPending"], "the pause is asked for")
     slow.let.release()
     assert yard.until(job_id, "paused")["controlPending"] is None
-    for _ in range(5):
-        slow.let.release()
+    assert process_of(yard).status() != psutil.STATUS_STOPPED
+    slow.let.release(2 * ROWS)
     yard.control(job_id, "resume")
     job = yard.ended(job_id)
     assert job["status"] == "completed"
-    assert job["metrics"]["recordsProcessed"] == 3
+    assert job["metrics"]["recordsProcessed"] == ROWS
 
 
-def test_a_pipeline_that_hangs_is_made_to_obey_a_cancel(upload: tuple[Yard, str]) -> None:
+def test_a_pipeline_that_does_not_move_is_made_to_obey_a_cancel(upload: tuple[Yard, str]) -> None:
     yard, job_id = upload
+    process_of(yard).suspend()
     yard.control(job_id, "cancel")
     assert yard.ended(job_id)["status"] == "cancelled"
 
 
-def test_a_pipeline_that_hangs_is_stopped_by_a_pause_and_goes_on(upload: tuple[Yard, str], slow: Slow) -> None:
+def test_a_pipeline_that_does_not_move_counts_as_paused_and_goes_on(upload: tuple[Yard, str], slow: Slow) -> None:
     yard, job_id = upload
+    process_of(yard).suspend()
     yard.control(job_id, "pause")
     yard.until(job_id, "paused")
-    for _ in range(5):
-        slow.let.release()
+    slow.let.release(2 * ROWS)
     yard.control(job_id, "resume")
     assert yard.ended(job_id)["status"] == "completed"
+
+
+def test_a_pipeline_that_is_paused_when_its_worker_stops_is_paused_on_the_next(
+    upload: tuple[Yard, str], slow: Slow
+) -> None:
+    yard, job_id = upload
+    yard.control(job_id, "pause")
+    slow.let.release()
+    yard.until(job_id, "paused")
+    assert yard.workers[-1].stop() == 0
+    back = yard.job(job_id)
+    assert (back["status"], back["controlPending"]["action"]) == ("pending", "pause")
+    assert "resumed" not in yard.kinds(job_id)
+    slow.let.release(2 * ROWS)
+    yard.worker()
+    yard.until(job_id, "paused")
+    yard.control(job_id, "resume")
+    assert yard.ended(job_id)["status"] == "completed"
+
+
+def test_a_pipeline_that_is_drained_goes_on_where_it_stopped(upload: tuple[Yard, str], slow: Slow) -> None:
+    yard, job_id = upload
+    yard.workers[-1].send(signal.SIGTERM)
+    slow.let.release(2 * ROWS)
+    assert yard.workers[-1].process.wait(30) == 0
+    job = yard.job(job_id)
+    assert (job["status"], job["lastFailure"]) == ("pending", None)
+    yard.worker()
+    job = yard.ended(job_id)
+    assert (job["status"], job["attempt"], job["summary"]["recordsIn"]) == ("completed", 2, ROWS)

@@ -134,6 +134,21 @@ def test_what_does_not_end_in_time_is_killed_and_given_back(yard: Yard) -> None:
     assert yard.job(job_id)["status"] == "pending"
 
 
+def test_a_lost_claim_ends_its_process_and_nothing_of_it_counts(yard: Yard, go: Path) -> None:
+    yard.worker()
+    job_id = yard.submit("until_file")
+    pid = pid_of(yard, job_id)
+    claim = {"jobId": job_id, "fencingToken": int(yard.said(job_id)[0].split()[2])}
+    yard.server.api("POST", "/api/queue/release", {"worker": "somebody else", **claim})
+    wait_until(lambda: not psutil.pid_exists(pid), "the process of the lost claim is killed")
+    pid_of(yard, job_id, 2)
+    go.touch()
+    job = yard.ended(job_id)
+    assert (job["status"], job["attempt"]) == ("completed", 2)
+    assert yard.said(job_id).count("went on") == 1
+    assert yard.kinds(job_id).count("completed") == 1
+
+
 def test_one_job_is_run_by_one_of_many_workers(yard: Yard) -> None:
     workers = [yard.worker() for _ in range(4)]
     wait_until(lambda: len(yard.server.api("GET", "/api/workers")["items"]) == 4, "all ask for work")
