@@ -16,6 +16,7 @@ from etlmon.tui.jobs.cells import Scene
 from etlmon.tui.jobs.live import LiveJob
 from etlmon.tui.queue import lines
 from etlmon.tui.queue.state import Definition, Held, Pause, QueueState, Standing, Worker, standing_of
+from etlmon.tui.steering.priority import wanted
 from etlmon.tui.steering.submit import Order, offers, order_of
 from world import ServerProcess, new_id, started
 
@@ -120,10 +121,19 @@ async def test_plus_and_minus_move_the_priority_as_often_as_they_are_pressed(ser
     async with console(server) as seat:
         await seat.press("plus", "plus", "plus", "plus", "minus")
         await soon(lambda: priority(server, job_id) == 3, "the priority")
+        await seat.until(lambda: seat.app.jobs.jobs[job_id].job.priority == 3, "the console's word")
+        for by in (1, 1, 1, -1):  # faster than the server answers
+            seat.app.move_priority([seat.app.jobs.jobs[job_id]], by)
+        await soon(lambda: priority(server, job_id) == 5, "the priority of presses without an answer between")
         await seat.press("enter")
         await seat.shows("Overview")
         await seat.press("minus")
-        await soon(lambda: priority(server, job_id) == 2, "the priority from the job's screen")
+        await soon(lambda: priority(server, job_id) == 4, "the priority from the job's screen")
+
+
+def test_a_priority_stays_within_its_bounds() -> None:
+    assert wanted(live("a", priority=1000), None, 1) == 1000
+    assert wanted(live("a"), -1000, -1) == -1000
 
 
 async def test_what_does_not_wait_keeps_its_priority_and_is_told(server: ServerProcess) -> None:
