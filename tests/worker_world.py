@@ -105,7 +105,8 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-PROGRAMS = {
+PROGRAMS: dict[str, str | None] = {
+    "missing": None,
     "hello": "print('hello, world', flush=True)",
     "crm_sync": "import sys; print('going well'); sys.exit('crm: connection refused')",
     "ledger_close": "import os, time; print('pid', os.getpid(), flush=True); time.sleep(600)",
@@ -132,10 +133,13 @@ PROGRAMS = {
 def definitions(go: Path) -> str:
     """[jobs.NAME] for each of the programs; ``go`` is the file that some wait for."""
     parts = [
-        f"[jobs.{name}]\ncommand = [{sys.executable!r}, '-c', {toml_text(code)}]\nenv = {{ GO = {str(go)!r} }}\n"
-        for name, code in PROGRAMS.items()
+        f"[jobs.{name}]\ncommand = {_command(code)}\nenv = {{ GO = {str(go)!r} }}\n" for name, code in PROGRAMS.items()
     ]
     return "\n".join(parts)
+
+
+def _command(code: str | None) -> str:
+    return f"[{sys.executable!r}, '-c', {toml_text(code)}]" if code is not None else "['/nonexistent/program']"
 
 
 def toml_text(text: str) -> str:

@@ -25,19 +25,21 @@ from etlmon.agent.tree import Tree
 from etlmon.agent.worker_process import Place, Started, Undertaker, start
 from etlmon.agent.worker_reports import ClaimReports, failure_told, parse_result, without_result
 from etlmon.agent.worker_rooms import Room
-from etlmon.agent.worker_wire import Asked, Given, JobPart, Lease, Wire
+from etlmon.agent.worker_wire import Asked, Given, Lease, Wire
 from etlmon.core import reports as r
 from etlmon.core.job import Failure, FailureKind
 from etlmon.host.clock import monotonic_s, now_ms
 from etlmon.host.endpoint import Endpoint
 from etlmon.sdk.flush import Flusher
 from etlmon.sdk.reporter import Reporter
+from etlmon.sdk.transport import Busy
 
 OUTPUT_S = 1.0
 """How long after the process's end its output is waited for: a grandchild may hold the pipes."""
 SLICE_S = 1.0
 """How long one try to deliver what the process left takes at most, before the box is looked at again."""
 SETTLE_S = 0.02
+BUSY_S = 0.3
 FINAL = frozenset({"completed", "failed", "cancelled"})
 _LATER = float("inf")
 
@@ -362,9 +364,12 @@ class Attempt(threading.Thread):
                 return
 
     def _release(self) -> None:
+        """Give the job back. A busy server is asked again; one that is away takes it when the lease runs out."""
         wire = self._bench.new_wire()
         try:
-            wire.release(self._bench.worker_id, self.lease, "its worker stops")
+            while isinstance(wire.release(self._bench.worker_id, self.lease, "its worker stops"), Busy):
+                if self._is_left(BUSY_S):
+                    return
         finally:
             wire.close()
 
@@ -379,4 +384,4 @@ class Attempt(threading.Thread):
             wire.close()
 
 
-__all__ = ["Attempt", "Bench", "JobPart", "Open", "Over", "Word"]
+__all__ = ["FINAL", "Attempt", "Bench", "Open", "Over", "Word"]
