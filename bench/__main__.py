@@ -18,11 +18,13 @@ NAMES = (
     "ingest",
     "fanout",
     "store",
+    "queue",
     "logs_store",
     "memory",
     "commands",
     "sdk",
     "run",
+    "pipelines",
     "console",
     "console_logs",
 )

@@ -38,7 +38,7 @@ class EventKind(StrEnum):
     TAGS_CHANGED = "tags_changed"
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A fact about one job. ``by`` is the owner name of the token behind it; ``detail`` is shown as it is."""
 
     kind: EventKind
@@ -48,7 +48,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     detail: dict[str, Any] = msgspec.field(default_factory=dict)
 
 
-class JobChange(msgspec.Struct, frozen=True, kw_only=True):
+class JobChange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A committed change of one job. ``event`` is None for a sample; ``before`` is None when it is new.
 
     ``after.seq == seq``. ``received_at`` is the instant at which the server read the report (for the update delay).
@@ -63,7 +63,7 @@ class JobChange(msgspec.Struct, frozen=True, kw_only=True):
     received_at: int | None = None
 
 
-class LogRun(msgspec.Struct, frozen=True, kw_only=True):
+class LogRun(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Committed log lines of consecutive ``seq`` (``lines[i].seq == seq + i``), and their jobs as of now."""
 
     seq: int
@@ -77,7 +77,7 @@ class LogRun(msgspec.Struct, frozen=True, kw_only=True):
         return self.seq + len(self.lines) - 1
 
 
-class Notice(msgspec.Struct, frozen=True, kw_only=True):
+class Notice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A committed change of something that is not a job: an alert, the queue, a setting."""
 
     seq: int

@@ -93,19 +93,19 @@ class Guard:
         connection = request.protocol
         if isinstance(connection, GuardedConnection):
             connection.request_began()
-        request_id = os.urandom(6).hex()
         try:
             return await self._guarded(request, handler)
         except EtlmonError as fault:
-            return self._refusal(request, fault, request_id)
+            return self._refusal(request, fault, new_request_id())
         except web.HTTPException as refusal:
-            response = self._refusal(request, from_aiohttp(refusal), request_id)
+            response = self._refusal(request, from_aiohttp(refusal), new_request_id())
             if "Allow" in refusal.headers:
                 response.headers["Allow"] = refusal.headers["Allow"]
             return response
         except ConnectionError:
             raise
         except Exception:
+            request_id = new_request_id()
             logger.exception("A request failed", extra={"action": "request_failed", "request_id": request_id})
             return self._refusal(request, EtlmonError(FAILED), request_id)
         finally:
@@ -210,6 +210,11 @@ class Guard:
         if request.can_read_body and not request.content.is_eof():
             response.force_close()  # the rest of its body is not worth reading
         return response
+
+
+def new_request_id() -> str:
+    """What a refusal and the log line about it share."""
+    return os.urandom(6).hex()
 
 
 def _either(route: Route) -> str:

@@ -19,7 +19,7 @@ from etlmon.core.queue import DEFAULT_QUEUE, Submission
 from etlmon.core.text import clean_name, hint
 from etlmon.core.work import clean_tags
 from etlmon.host.clock import new_id
-from etlmon.server.store.queue import Spec
+from etlmon.server.store.queue import QueuePause, Spec
 from etlmon.server.taking import commit_verdict
 
 if TYPE_CHECKING:
@@ -58,10 +58,12 @@ class Plan(Record, frozen=True, kw_only=True):
 
 
 class Queued(Record, frozen=True, kw_only=True):
-    """What came of a submission: the job, and whether it is new."""
+    """What came of a submission: the job, whether it is new, and how its queue stands."""
 
     job: Job
     is_new: bool
+    depth: int
+    pauses: list[QueuePause]
 
 
 def plan_of(order: Order, definitions: Mapping[str, Definition], owner: str | None) -> Plan:
@@ -201,19 +203,19 @@ class Submitting:
             if known is not None:
                 if not identity.sees(known):
                     raise Conflict(f"The id {plan.job.id} is taken.")
-                return Queued(job=known, is_new=False)
+                return _queued(tx, known, is_new=False)
             self._check_room(tx, plan.job.priority)
             job = enqueue(tx, plan, identity.actor, now)
             detail = {"name": job.name, "type": job.type, "priority": job.priority}
             tx.audit(at=now, actor=identity.actor, action="job.submit", subject=job.id, detail=detail)
-            return Queued(job=job, is_new=True)
+            return _queued(tx, job, is_new=True)
 
         return await self._store.write(op)
 
     def _check_room(self, tx: Transaction, priority: int) -> None:
         """The lowest priority is refused first: each sees only its equals and betters, up to twice the depth in all."""
         depth = self._max_depth
-        if tx.queue.as_many(priority, depth) < depth and tx.queue.as_many(-(2**62), 2 * depth) < 2 * depth:
+        if tx.queue.depth(priority=priority) < depth and tx.queue.depth() < 2 * depth:
             return
         detail = f"The queue is full: {depth} jobs of this priority or above wait (queue.max_depth). Try again later."
         raise TooManyRequests(detail, retry_after_s=RETRY_AFTER_S)
@@ -267,6 +269,10 @@ class Submitting:
             return made
 
         return await self._store.write(op)
+
+
+def _queued(tx: Transaction, job: Job, *, is_new: bool) -> Queued:
+    return Queued(job=job, is_new=is_new, depth=tx.queue.depth(queue=job.queue), pauses=tx.queue.pauses())
 
 
 def check_retry(job: Job) -> None:

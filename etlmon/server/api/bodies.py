@@ -154,8 +154,8 @@ def parse_body(body: bytes, cls: type[T]) -> T:
     value = parse_json(body)
     if not isinstance(value, dict):
         raise Invalid("The body must be a JSON object.")
-    fields = msgspec.structs.fields(cls)  # type: ignore[arg-type]  # every caller gives a Struct
-    faults = unknown_keys(value, {field.encode_name for field in fields})
+    known = set(cls.__struct_encode_fields__)  # type: ignore[attr-defined]  # every caller gives a Struct
+    faults = unknown_keys(value, known)
     if faults:
         raise Invalid(sentence(faults[0].message), errors=faults)
     try:

@@ -225,11 +225,9 @@ def _pause_of(name: str, pauses: list[QueuePause]) -> PauseView | None:
     return pause_view(found[0]) if found else None
 
 
-async def standing_of(context: Context, name: str) -> QueueStanding:
+def standing_of(name: str, depth: int, pauses: list[QueuePause]) -> QueueStanding:
     """How one queue stands."""
-    reads = context.store.queue
-    depth = sum(row.n for row in await reads.waiting() if row.queue == name)
-    return QueueStanding(name=name, depth=depth, paused=_pause_of(name, await reads.pauses()))
+    return QueueStanding(name=name, depth=depth, paused=_pause_of(name, pauses))
 
 
 async def pause(call: Call) -> QueueOverview:

@@ -58,7 +58,7 @@ async def post_job(call: Call) -> web.Response:
     context = call.context
     plan = plan_of(_order(body), context.config.jobs, call.identity.owner)
     done = await context.submitting.submit(plan, call.identity)
-    standing = await standing_of(context, done.job.queue or "")
+    standing = standing_of(done.job.queue or "", done.depth, done.pauses)
     return json_response(submitted(done.job, standing, context.now()), 201 if done.is_new else 200)
 
 

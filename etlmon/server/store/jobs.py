@@ -143,7 +143,7 @@ def _integer(value: int) -> int:
     return max(-MAX_INTEGER, min(MAX_INTEGER, value))
 
 
-class Kept(msgspec.Struct):
+class Kept(msgspec.Struct, gc=False):
     """A job as committed, with its row's key and columns."""
 
     key: int

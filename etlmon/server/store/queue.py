@@ -5,6 +5,7 @@ truth: a job's row here follows from the job, but for its lease, and is written 
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -44,8 +45,8 @@ EXTEND = "UPDATE queue SET lease_until = max(lease_until, ?) WHERE state = 3"
 """One more period for every lease."""
 SHIFT = "UPDATE queue SET lease_until = lease_until + ? WHERE state = 3"
 """The clock jumped: leases jump with it."""
-AS_MANY = "SELECT count(*) FROM (SELECT 1 FROM queue WHERE state < 3 AND priority >= ? LIMIT ?)"
-"""How many wait at a priority or above, counted up to a limit."""
+DEPTHS = "SELECT queue, priority, count(*) FROM queue WHERE state < 3 GROUP BY 1, 2"
+"""How many wait, by queue and priority."""
 OF_DEDUP_KEY = "SELECT job_id FROM queue WHERE dedup_key = ?"
 """The live job of a dedupKey."""
 ADD_AFTER = "INSERT OR IGNORE INTO queue_after (upstream, job_id) VALUES (?, ?)"
@@ -171,12 +172,16 @@ class QueueTable:
     def __init__(self, connection: sqlite3.Connection, guard: Callable[[], None]) -> None:
         self._db = connection
         self._guard = guard
+        self._depths: Counter[tuple[str, int]] | None = None
 
     def follow(self, before: Job | None, after: Job) -> None:
         """The job changed: so does its row, if its place is another."""
         old, new = None if before is None else place_of(before), place_of(after)
         if old == new:
             return
+        if self._depths is not None:
+            self._depths.subtract([(old[0], old[2])] if old is not None and old[1] != CLAIMED else [])
+            self._depths.update([(new[0], new[2])] if new is not None and new[1] != CLAIMED else [])
         if new is None:
             self._write(DROP, (after.id,))
         elif old is None:
@@ -231,10 +236,19 @@ class QueueTable:
 
     # Submissions.
 
-    def as_many(self, priority: int, limit: int) -> int:
-        """How many wait at ``priority`` or above, counted up to ``limit``."""
-        n: int = self._db.execute(AS_MANY, (priority, limit)).fetchone()[0]
-        return n
+    def depth(self, *, queue: str | None = None, priority: int | None = None) -> int:
+        """How many jobs wait: in one queue, at a priority or above, or in all."""
+        if self._depths is None:
+            self._depths = Counter({(name, level): n for name, level, n in self._db.execute(DEPTHS)})
+        return sum(
+            n
+            for (name, level), n in self._depths.items()
+            if (queue is None or name == queue) and (priority is None or level >= priority)
+        )
+
+    def forget(self) -> None:
+        """What was counted is undone: count anew when asked."""
+        self._depths = None
 
     def live_of(self, dedup_key: str) -> str | None:
         """The live job of a dedupKey."""

@@ -243,6 +243,7 @@ class Transaction:
             self._db.execute("RELEASE operation")
             self._savepoint = False
             self._open.forget()
+            self.queue.forget()
 
     def _replace(self, mapping: dict[Any, Any], key: Any, value: Any) -> None:
         self._undo.append((mapping, key, mapping.get(key, _MISSING)))
@@ -321,5 +322,6 @@ class Transaction:
             self._db.execute("ROLLBACK")
         self.head, self.oldest = self.committed_head, self.committed_oldest
         self._open.forget()
+        self.queue.forget()
         self._pasts.clear()
         self._clear()

@@ -17,8 +17,6 @@ CREATE INDEX queue_ready ON queue (queue, priority DESC, due_at) WHERE state = 0
 CREATE INDEX queue_later ON queue (due_at) WHERE state = 1;
 -- expired: leases that ran out.
 CREATE INDEX queue_leased ON queue (lease_until) WHERE state = 3;
--- how many wait at a priority or above.
-CREATE INDEX queue_waiting ON queue (priority) WHERE state < 3;
 -- a live job of a dedupKey.
 CREATE UNIQUE INDEX queue_by_dedup_key ON queue (dedup_key) WHERE dedup_key IS NOT NULL;
 
