@@ -73,7 +73,7 @@ class Keys:
             except ValueError as fault:
                 self.fault(name, str(fault))
                 return default
-        return value
+        return str(value)
 
     def word(self, name: str, words: Iterable[str], default: str = "", *, needed: bool = False) -> str:
         """One of ``words``."""
