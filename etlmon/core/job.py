@@ -58,8 +58,8 @@ class Outcome(StrEnum):
 class Record(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
     """The house's value type: frozen, keyword-only, camelCase outside.
 
-    Unknown to the garbage collector: a frozen value holds only what was there before it, so it is never part of a cycle,
-    and the thousands that a server remembers would cost each look of the collector some 50 ms.
+    Unknown to the garbage collector: a frozen value holds only what was there before it, so it is never part of a
+    cycle, and the thousands that a server remembers would cost each look of the collector some 50 ms.
     """
 
 
