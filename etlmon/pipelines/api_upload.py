@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from etlmon.core.errors import Fault
-from etlmon.core.pipeline_config import STEPS, ApiUpload
+from etlmon.core.pipeline_shapes import STEPS, ApiUpload
 from etlmon.pipelines import checkpoint as checkpoints
 from etlmon.pipelines.batch import Batch, Reject
 from etlmon.pipelines.ends import Drained, PipelineFailed, TooManyRejects

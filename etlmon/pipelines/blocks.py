@@ -18,7 +18,7 @@ from typing import IO, Any
 
 import msgspec
 
-from etlmon.core.pipeline_config import Format
+from etlmon.core.pipeline_shapes import Format
 from etlmon.pipelines.ends import PipelineFailed
 
 BLOCK = 512 * 1024

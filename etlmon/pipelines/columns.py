@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from etlmon.core.pipeline_config import Column
+from etlmon.core.pipeline_shapes import Column
 from etlmon.core.pipeline_values import MAX_DIGITS, brief, reader_of, written
 from etlmon.pipelines.ends import PipelineFailed
 

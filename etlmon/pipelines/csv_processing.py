@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from etlmon.core.errors import Fault
-from etlmon.core.pipeline_config import STEPS, Column, CsvProcessing, Expect
+from etlmon.core.pipeline_shapes import STEPS, Column, CsvProcessing, Expect
 from etlmon.core.pipeline_values import written
 from etlmon.core.text import hint
 from etlmon.pipelines.batch import Batch, Table

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 from pathlib import Path
 
-from etlmon.core.pipeline_config import Format
+from etlmon.core.pipeline_shapes import Format
 from etlmon.pipelines.batch import Batch, Reject
 from etlmon.pipelines.blocks import Block, TextFile, count_lines
 from etlmon.pipelines.csv_stretch import MAX_FIELD, Stretch, said

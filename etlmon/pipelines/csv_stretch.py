@@ -12,7 +12,7 @@ from itertools import islice
 
 import msgspec
 
-from etlmon.core.pipeline_config import Format
+from etlmon.core.pipeline_shapes import Format
 from etlmon.pipelines.blocks import Block
 
 MAX_FIELD = 2_000_000

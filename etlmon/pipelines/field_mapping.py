@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from etlmon.core.errors import Fault
-from etlmon.core.pipeline_config import STEPS, FieldMapping
 from etlmon.core.pipeline_expression import compile_expression
+from etlmon.core.pipeline_shapes import STEPS, FieldMapping
 from etlmon.core.text import hint
 from etlmon.pipelines.batch import Batch, Reject, Table
 from etlmon.pipelines.ends import ConfigRefused, PipelineFailed

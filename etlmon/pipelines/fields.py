@@ -8,8 +8,8 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from etlmon.core.errors import Fault
-from etlmon.core.pipeline_config import MappedField
 from etlmon.core.pipeline_expression import compile_expression
+from etlmon.core.pipeline_shapes import MappedField
 from etlmon.core.pipeline_values import brief, iso, read_datetime, reader_of, written
 from etlmon.core.text import hint
 from etlmon.pipelines.ends import ConfigRefused

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from etlmon.core.errors import Fault
-from etlmon.core.pipeline_config import CsvProcessing, FieldMapping
+from etlmon.core.pipeline_shapes import CsvProcessing, FieldMapping
 from etlmon.pipelines import checkpoint as checkpoints
 from etlmon.pipelines.batch import Batch, Reject, Table
 from etlmon.pipelines.ends import PipelineFailed, TooManyRejects

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from etlmon.core.pipeline_config import Format
+from etlmon.core.pipeline_shapes import Format
 from etlmon.pipelines.batch import Batch, Reject
 from etlmon.pipelines.blocks import Block, TextFile, count_lines
 from etlmon.pipelines.csv_source import SHOWN, is_text

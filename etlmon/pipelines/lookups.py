@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from etlmon.core.pipeline_config import Format
+from etlmon.core.pipeline_shapes import Format
 from etlmon.core.text import hint
 from etlmon.pipelines.csv_source import CsvFile
 from etlmon.pipelines.ends import PipelineFailed

@@ -21,7 +21,8 @@ import msgspec
 
 import etlmon
 from etlmon.core.errors import Invalid
-from etlmon.core.pipeline_config import STEPS, parse_pipeline
+from etlmon.core.pipeline_config import parse_pipeline
+from etlmon.core.pipeline_shapes import STEPS
 from etlmon.pipelines.ends import ConfigRefused, Drained, PipelineFailed
 from etlmon.pipelines.registry import open_pipeline
 from etlmon.pipelines.run import Run

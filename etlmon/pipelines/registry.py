@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol, assert_never
 
-from etlmon.core.pipeline_config import ApiUpload, CsvProcessing, FieldMapping, PipelineConfig
+from etlmon.core.pipeline_shapes import ApiUpload, CsvProcessing, FieldMapping, PipelineConfig
 from etlmon.pipelines.run import Run
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from etlmon.core.pipeline_config import Rejects
+from etlmon.core.pipeline_shapes import Rejects
 from etlmon.pipelines.batch import Reject
 from etlmon.pipelines.ends import TooManyRejects
 from etlmon.pipelines.staging import StagedFile

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import etlmon
 from etlmon.core.errors import Fault
-from etlmon.core.pipeline_config import PipelineConfig, Rejects, Sink, Source
+from etlmon.core.pipeline_shapes import PipelineConfig, Rejects, Sink, Source
 from etlmon.host.clock import monotonic_s
 from etlmon.pipelines import checkpoint as checkpoints
 from etlmon.pipelines.checkpoint import Checkpoint

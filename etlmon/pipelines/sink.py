@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from etlmon.core.pipeline_config import Sink
+from etlmon.core.pipeline_shapes import Sink
 from etlmon.pipelines.batch import Table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from etlmon.core.pipeline_config import Source
+from etlmon.core.pipeline_shapes import Source
 from etlmon.core.text import hint
 from etlmon.pipelines.batch import Batch
 from etlmon.pipelines.checkpoint import Identity, identity_of

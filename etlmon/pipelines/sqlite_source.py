@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from etlmon.core.pipeline_config import Source
+from etlmon.core.pipeline_shapes import Source
 from etlmon.pipelines.batch import Batch, Reject
 from etlmon.pipelines.ends import PipelineFailed
 from etlmon.pipelines.sqlite_sink import quoted

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from etlmon.core.pipeline_config import Format
+from etlmon.core.pipeline_shapes import Format
 from etlmon.core.pipeline_values import written
 from etlmon.pipelines.batch import Table
 from etlmon.pipelines.csv_source import CsvFile

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from etlmon.core.pipeline_config import ApiUpload
+from etlmon.core.pipeline_shapes import ApiUpload
 from etlmon.host.clock import monotonic_s
 from etlmon.pipelines.ends import PipelineFailed
 from etlmon.pipelines.http_post import Answer, Endpoint, found_at

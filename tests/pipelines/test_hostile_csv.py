@@ -6,13 +6,14 @@ import csv
 import io
 import os
 import random
+import tempfile
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etlmon.core.pipeline_config import Format
+from etlmon.core.pipeline_shapes import Format
 from etlmon.pipelines.csv_source import CsvFile
 
 LINE = "id,name,note\n"
@@ -25,7 +26,7 @@ def job(**more: Any) -> dict[str, Any]:
 def balanced(room: Any, content: bytes, **config: Any) -> tuple[list[list[str]], list[dict[str, Any]]]:
     """Run it; the rows of the output without its header, and the rejects."""
     room.write("in.csv", content)
-    result = room.run("csv_processing", job(**config))
+    result = room.run("csv_processing", job(**config), workDir=tempfile.mkdtemp(dir=room.path))  # a job of its own
     assert result["status"] == "completed", result
     rows = list(csv.reader(io.StringIO(room.text("out.csv"), newline=""), strict=True))
     summary = result["summary"]
@@ -133,6 +134,20 @@ def test_a_quote_that_opens_a_large_file_is_told_and_costs_no_memory(room: Any) 
     assert rejects[0]["line"] == 2
     assert "quote never closed" in rejects[0]["reason"]
     assert all(row == ["2", "plain", "row of text"] for row in rows)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(cells=st.lists(st.text(alphabet='ab", é', max_size=5), min_size=1, max_size=20), every=st.integers(1, 6))
+def test_what_is_written_does_not_depend_on_how_it_was_read(room: Any, cells: list[str], every: int) -> None:
+    rows = [[str(n), cell if n % every == 0 else "plain"] for n, cell in enumerate(cells)]
+    wanted, odd = io.StringIO(), io.StringIO()
+    for out, quoting in ((wanted, csv.QUOTE_MINIMAL), (odd, csv.QUOTE_ALL)):
+        out.write("id,v\n")
+        for row in rows:
+            kind = csv.QUOTE_MINIMAL if row[1] == "plain" else quoting
+            csv.writer(out, lineterminator="\n", quoting=kind).writerow(row)
+    assert balanced(room, odd.getvalue().encode())[0] == rows
+    assert room.text("out.csv") == wanted.getvalue()
 
 
 CELL = st.text(alphabet='ab",\n\r é;\u2028\x85\x1c', max_size=6)

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from etlmon.core.pipeline_config import STEPS
+from etlmon.core.pipeline_shapes import STEPS
 from world import ServerProcess, wait_until
 
 

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from etlmon.core.errors import Invalid
-from etlmon.core.pipeline_config import ApiUpload, parse_pipeline
+from etlmon.core.pipeline_config import parse_pipeline
 from etlmon.core.pipeline_expression import compile_expression, names_of
+from etlmon.core.pipeline_shapes import ApiUpload
 
 
 def faults(kind: str, config: object) -> dict[str, str]:

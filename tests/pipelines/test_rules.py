@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from etlmon.core.pipeline_config import Column
+from etlmon.core.pipeline_shapes import Column
 from etlmon.pipelines.columns import Bad, Rule
 
 
@@ -80,6 +80,13 @@ def test_a_whole_column_is_judged_as_its_values_are_one_by_one(
         assert isinstance(one, Bad) == (at in bad)
         if not isinstance(one, Bad):
             assert whole[at] == one
+
+
+@pytest.mark.parametrize("kind", ["integer", "number"])
+def test_a_number_of_endless_digits_is_refused_in_any_company(kind: str) -> None:
+    column = Column(name="v", type=kind)
+    for company in ([], ["1"], ["1", "x"]):
+        assert list(Rule(column, typed=False).check([*company, "9" * 401], texts=True)[1])[-1] == len(company)
 
 
 def test_repeats_in_a_unique_column_are_rejects_that_name_the_first(room: Any) -> None:
