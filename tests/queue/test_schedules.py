@@ -13,6 +13,7 @@ import pytest
 from cronsim import CronSim
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from etlmon.core.config import Definition
 from etlmon.core.cron import parse_cron
@@ -141,6 +142,13 @@ async def test_a_new_schedule_makes_up_for_nothing(world: World) -> None:
     service = world.service(orders_nightly=NIGHTLY)
     assert await world.turn(service, "2026-11-23T01:35Z") == 0
     assert await world.turn(service, "2026-11-24T01:30Z") == 1
+
+
+async def test_a_changed_schedule_makes_up_for_nothing(world: World) -> None:
+    later = replace(NIGHTLY, schedule="0 5 * * *")
+    await world.turn(world.service(orders_nightly=later), "2026-11-20T00:00Z")
+    assert await world.turn(world.service(orders_nightly=NIGHTLY), "2026-11-23T01:35Z") == 0
+    assert await world.turn(world.service(orders_nightly=NIGHTLY), "2026-11-24T01:30Z") == 1
 
 
 async def test_what_is_only_expected_is_not_started(world: World) -> None:
