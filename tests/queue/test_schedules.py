@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from cronsim import CronSim
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -61,6 +61,7 @@ def test_days_on_which_clocks_change(schedule: str, zone: str, day: str, slots: 
     assert shown(slots_between(schedule, zone, begin, begin + 23 * HOUR), zone) == slots
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 365 * 24 * 60), st.lists(st.integers(1, 3 * 24 * 60), min_size=1, max_size=6),
     st.sampled_from(["30 2 * * *", "*/20 * * * *", "0 1,2,3 * * *", "15 */2 * * *"]),
@@ -77,6 +78,7 @@ def test_windows_side_by_side_name_each_slot_once(begin: int, widths: list[int],
     assert not pieces or upcoming == pieces[0]
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.sampled_from(["*", "5", "1-5", "*/2", "2,4", "1-6/2", "3/2", "0", "7", "12"]), min_size=5, max_size=5)
 )
