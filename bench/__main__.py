@@ -25,6 +25,7 @@ NAMES = (
     "sdk",
     "run",
     "pipelines",
+    "worker",
     "console",
     "console_logs",
 )
