@@ -291,15 +291,19 @@ async def test_the_panel_holds_the_line_that_is_read(server: ServerProcess) -> N
         await here.shows("4 lines", '"n": 2')
 
 
-async def test_what_is_filtered_and_searched_for_stays_when_other_jobs_are_chosen(server: ServerProcess) -> None:
+async def test_what_was_filtered_in_one_log_hides_nothing_of_another_and_stays_where_the_jobs_are_the_same(
+    server: ServerProcess,
+) -> None:
     first, second = job(server, "orders_nightly", 8), job(server, "crm_sync", 4)
     async with room(server, first) as here:
         await here.shows("8 lines")
         await here.press("v", "v", "/")
         await here.types("row 7")
         await here.shows("level warning+", "hit 2 of 2", "4 of 8 lines")
+        here.app.pane.follow_jobs((first,), {})
+        await here.shows("level warning+", "hit 2 of 2", "4 of 8 lines")
         here.app.pane.follow_jobs((second,), {})
-        await here.shows("level warning+", "of 1", "2 of 4 lines", "/ row 7")
+        await here.shows("level debug+", "/ none", "401 Unauthorized", "heartbeat", "4 lines")
 
 
 async def test_lines_that_fit_are_not_moved_sideways(server: ServerProcess) -> None:
