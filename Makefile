@@ -20,8 +20,11 @@ $(STAMP): pyproject.toml requirements.lock
 demo: $(STAMP) ## a server and real jobs over the shipped data, shown live
 	$(BIN)/etlmon demo
 
+# Hundreds of tests start, kill and time real processes. One that fails beside the others is run once more alone, and
+# said so: it must pass there, and is worth a look all the same.
 test: $(STAMP) ## every test
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup || { test $$? -eq 1 && \
+	echo "Once more, alone, what failed beside the others:" && $(BIN)/python -m pytest -q --last-failed; }
 
 test-fast: $(STAMP) ## the tests that take a second or two
 	$(BIN)/python -m pytest -q -m "not slow"
