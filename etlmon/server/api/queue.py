@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from etlmon.core.access import OPERATORS, READERS, REPORTERS
-from etlmon.core.instants import format_instant
+from etlmon.core.instants import format_instant, format_optional
 from etlmon.core.job import Record
 from etlmon.core.queue import DEFAULT_QUEUE, EVERY_QUEUE
 from etlmon.core.text import clean_name
@@ -284,7 +284,7 @@ async def renew(call: Call) -> RenewAnswer:
             action=command.action,
             reason=command.reason,
             by=command.by,
-            deadline_at=None if command.deadline_at is None else format_instant(command.deadline_at),
+            deadline_at=format_optional(command.deadline_at),
         )
         for command in done.commands
     ]

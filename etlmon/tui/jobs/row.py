@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from etlmon.core.glyphs import role
 from etlmon.core.job import Status
 from etlmon.tui.drawing import figures
-from etlmon.tui.drawing.spans import Line, Span, cut, cut_middle, line_width, padded, width_of
+from etlmon.tui.drawing.spans import Line, Span, cut, cut_middle, line_width, padded
 from etlmon.tui.jobs import cells as job_cells
 from etlmon.tui.jobs.cells import Scene
 from etlmon.tui.jobs.columns import GUTTER, Placed
@@ -186,11 +186,3 @@ def progress(
         look = "muted"
     spans = [Span(before, look), Span(block, filled), Span(after, look)]
     return [span for span in spans if span.text] + [number]
-
-
-def name_width(layout: Sequence[Placed]) -> int:
-    """The width of NAME in a layout."""
-    return next((column.width for column in layout if column.key == "NAME"), 18)
-
-
-__all__ = ["SORTABLE", "header", "name_width", "progress", "row", "width_of"]

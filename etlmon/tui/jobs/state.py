@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from etlmon.core.job import ACTIVE, FINAL, Status
+from etlmon.core.job import ACTIVE, Status
 from etlmon.tui.drawing import figures
 from etlmon.tui.jobs.cells import number
 from etlmon.tui.jobs.live import LiveJob, from_view, moved
@@ -79,7 +79,6 @@ class JobsState:
         """New rows that wait for their place."""
         self.failures: list[Failure] = []
         """Jobs that failed since ``take_failures``."""
-        self.ended: list[LiveJob] = []
         self._predicate: Predicate | None = None
         self._dirty: set[str] = set()
         self._fresh: dict[str, int] = {}
@@ -128,17 +127,15 @@ class JobsState:
             self._stale_order = True
             if told:
                 self._fresh[after.id] = now + FRESH_MS
-                self._tell(before, after, now)
+                self._tell(after, now)
         elif self.sort_key not in ("STATUS", "NAME", "TYPE", "OWNER", "HOST", "AGE") or after.id not in self.place:
             self._stale_order = True
 
-    def _tell(self, before: LiveJob | None, after: LiveJob, now: int) -> None:
+    def _tell(self, after: LiveJob, now: int) -> None:
         job = after.job
         if job.status is Status.FAILED:
             message = job.failure.message.split("\n", 1)[0] if job.failure is not None else ""
             self.failures.append(Failure(job.id, job.name, message, job.execution_ms(now)))
-        if job.status in FINAL and before is not None and before.is_active:
-            self.ended.append(after)
 
     def _drop(self, job_id: str) -> None:
         gone = self.jobs.pop(job_id, None)

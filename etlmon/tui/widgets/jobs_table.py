@@ -13,7 +13,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from etlmon.tui.drawing.palette import Palette
-from etlmon.tui.drawing.spans import Line, Span, fitted, line_width, width_of
+from etlmon.tui.drawing.spans import Line, Span, fitted, width_of
 from etlmon.tui.jobs.cells import Scene
 from etlmon.tui.jobs.columns import Placed, layout
 from etlmon.tui.jobs.row import header, row
@@ -355,6 +355,3 @@ def _grey(look: str) -> str:
     if look.startswith("fill-"):
         return "fill-muted"
     return "muted track" if "track" in look else "muted"
-
-
-__all__ = ["JobsTable", "line_width"]
